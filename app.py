@@ -1,0 +1,73 @@
+"""SeeWhy's page: ask a picture a question, and see where the model looked.
+
+`python app.py` starts it; so does a Hugging Face Space.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from vqa.engine import Engine
+
+# Read by the libraries when they are imported, which therefore happens in functions here.
+SWITCHES = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait for work must not keep the processor busy
+}
+
+
+def create_demo(engine: Engine) -> gr.Blocks:
+    """Lay out the page around a loaded engine; `launch` it with `ui.guards.launch_settings`."""
+    import gradio as gr
+
+    from ui import ask, guards, theme
+    from ui.examples import CREDITS
+
+    age = (guards.SESSION_SECONDS, guards.SESSION_SECONDS)
+    with gr.Blocks(title=theme.TITLE, analytics_enabled=False, delete_cache=age) as demo:
+        gr.Markdown(f"# {theme.TITLE}\n{theme.SUBTITLE}", elem_id="head")
+        ask.build(engine)
+        gr.Markdown(CREDITS, elem_id="credits")
+    return guards.queue(demo)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Load the model and serve the page until interrupted."""
+    parser = argparse.ArgumentParser(description="Serve the page.")
+    parser.add_argument("--host", help="address to listen on (default: this machine alone)")
+    parser.add_argument(
+        "--port", type=int, help="port to listen on (default: 7860 or the next free)"
+    )
+    parser.add_argument(
+        "--vqa", default="vqa", help="shipped name or directory of the answering model"
+    )
+    flags = parser.parse_args(arguments)
+    for name, value in SWITCHES.items():
+        os.environ.setdefault(name, value)
+
+    from ui import guards, theme
+    from vqa.checkpoints import BadCheckpoint
+    from vqa.engine import Engine
+
+    try:
+        engine = Engine.load(vqa=flags.vqa)
+    except BadCheckpoint as error:
+        raise SystemExit(str(error)) from error
+    create_demo(engine).launch(
+        server_name=flags.host,
+        server_port=flags.port,
+        theme=theme.theme(),
+        css_paths=theme.STYLE,
+        **guards.launch_settings(),
+    )
+
+
+if __name__ == "__main__":
+    main()

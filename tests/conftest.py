@@ -1,0 +1,119 @@
+"""A tiny model and a tiny data set that every test may use; both are real, and made in seconds."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# Copies that `datasets` makes of the tests' parquet files do not belong in the user's cache.
+_CACHE = tempfile.TemporaryDirectory(prefix="seewhy-datasets-")
+os.environ["HF_DATASETS_CACHE"] = _CACHE.name
+
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from vqa import checkpoints
+from vqa.encoders import EncoderConfig
+from vqa.models import Answerer, AnswererConfig
+from vqa.text import Vocab
+
+torch.set_num_threads(1)
+
+COLOURS = ("red", "green", "blue", "yellow")
+SHAPES = ("square", "circle")
+
+TINY_ENCODER = EncoderConfig(
+    architecture={
+        "model_type": "mobilenet_v2",
+        "depth_multiplier": 0.25,
+        "image_size": 64,
+        "tf_padding": True,
+        "finegrained_output": False,
+    },
+    image_size=64,
+    stride=16,
+    name="random",
+)
+
+
+def draw(colour: str, shape: str, size: int = 96) -> bytes:
+    """A coloured shape on grey, as PNG bytes."""
+    picture = Image.new("RGB", (size, size), (128, 128, 128))
+    pen = ImageDraw.Draw(picture)
+    box = (size // 4, size // 4, 3 * size // 4, 3 * size // 4)
+    (pen.rectangle if shape == "square" else pen.ellipse)(box, fill=colour)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def tiny_rows() -> list[dict[str, object]]:
+    """Eight pictures with three questions each, in the layout of `coco_vqa`."""
+    rows: list[dict[str, object]] = []
+    for number, (colour, shape) in enumerate((c, s) for c in COLOURS for s in SHAPES):
+        asked = [
+            ("what color is it?", colour, "other", [colour] * 10),
+            ("is it a square?", "yes" if shape == "square" else "no", "yes/no", []),
+            ("how many shapes are there?", "1", "number", ["1"] * 9 + ["2"]),
+        ]
+        questions = [
+            {
+                "question_id": f"{number}-{place}" if answers else "",
+                "question": question,
+                "answer": answer,
+                "answers": answers,
+                "answer_type": kind,
+            }
+            for place, (question, answer, kind, answers) in enumerate(asked)
+        ]
+        image = {"bytes": draw(colour, shape), "path": f"{number}.png"}
+        rows.append({"image": image, "image_id": number, "questions": questions})
+    return rows
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train.parquet and validation.parquet, eight pictures each."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = tmp_path_factory.mktemp("data") / "tiny"
+    folder.mkdir()
+    table = pa.Table.from_pylist(tiny_rows())
+    for split in ("train", "validation"):
+        pq.write_table(table, folder / f"{split}.parquet")
+    return folder
+
+
+def tiny_answerer(seed: int = 0) -> Answerer:
+    """An untrained answerer that knows the words of `tiny_rows`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        words = Vocab.build([["what", "color", "is", "it", "a", "square", "how", "many", "shapes"]])
+        answers = (*COLOURS, "yes", "no", "1", "2")
+        config = AnswererConfig(
+            encoder=TINY_ENCODER,
+            num_words=len(words),
+            num_answers=len(answers),
+            word_dim=16,
+            hidden_dim=32,
+            attention_dim=32,
+            fused_dim=32,
+        )
+        model = Answerer(config, words, answers).eval()
+        for layer in model.encoder.modules():  # transformers' own start lets the signal die out
+            if isinstance(layer, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(layer.weight)
+        return model
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a saved, untrained answerer."""
+    return checkpoints.save(tiny_answerer(), tmp_path_factory.mktemp("checkpoint") / "tiny")

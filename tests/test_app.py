@@ -1,0 +1,295 @@
+"""The page in a real browser, served as a person starts it: `python app.py`."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+]
+START_SECONDS = 90
+
+
+class Visit:
+    """A browser window on the page, and what went on behind it."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page, self.url = page, url
+        self.problems: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.goto(url)
+        expect(self["#pictures button"].first).to_be_visible()
+
+    def _console(self, message) -> None:
+        if message.type in ("error", "warning"):
+            self.problems.append(message.text)
+
+    def __getitem__(self, selector: str) -> Locator:
+        return self.page.locator(selector)
+
+    def choose(self, example: str) -> None:
+        """Press an example and wait for its answer."""
+        before = self.heat() if self[".heat"].count() else ""
+        self.page.get_by_role("button", name=example, exact=True).click()
+        self.wait_for_another_map(before)
+
+    def ask(self, question: str) -> None:
+        self["#question textarea"].fill(question)
+        self["#submit"].click()
+
+    def upload(self, name: str, content: bytes) -> None:
+        """Give the page a file, and wait until it has it."""
+        with self.page.expect_response("**/upload?*"):
+            self["#picture input[type=file]"].set_input_files(
+                {"name": name, "mimeType": "image/jpeg", "buffer": content}
+            )
+        expect(self["#picture img"]).to_be_attached()
+
+    def heat(self) -> str:
+        return self[".heat"].get_attribute("src") or ""
+
+    def wait_for_another_map(self, before: str) -> None:
+        self.page.wait_for_function(
+            "before => { const i = document.querySelector('.heat'); return i && i.src !== before }",
+            arg=before,
+        )
+
+    def strangers(self) -> list[str]:
+        """Addresses outside the page's own that it asked for."""
+        own = (self.url, "data:", "blob:" + self.url)
+        return [address for address in self.requests if not address.startswith(own)]
+
+
+@pytest.fixture(scope="module")
+def url(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The running page, with the shipped model if there is one."""
+    shipped = ROOT / "model_cards" / "vqa" / "config.json"
+    model = "vqa" if shipped.exists() else str(tiny_checkpoint)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(port), "--vqa", model]
+    folder = tmp_path_factory.mktemp("page")
+    environment = os.environ | {"GRADIO_TEMP_DIR": str(folder / "uploads"), "OMP_NUM_THREADS": "1"}
+    with (folder / "log").open("w+") as log:
+        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        try:
+            wait_until_served(address := f"http://127.0.0.1:{port}/", server, folder / "log")
+            yield address
+        finally:
+            server.terminate()
+            server.wait(20)
+    assert "Traceback" not in (folder / "log").read_text()
+
+
+def wait_until_served(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            httpx.get(address, timeout=5).raise_for_status()
+        except httpx.HTTPError:
+            time.sleep(0.2)
+        else:
+            return
+    pytest.fail(f"the page did not start:\n{log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, url: str) -> Iterator[Visit]:
+    """The page at 1440x900; nothing may go wrong behind it, and nobody else be asked."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.set_default_timeout(15_000)
+    visit = Visit(context.new_page(), url)
+    yield visit
+    problems, strangers = visit.problems, visit.strangers()
+    context.close()
+    assert problems == []
+    assert strangers == []
+
+
+def encoded(mode: str, file_format: str, size: tuple[int, int] = (64, 48)) -> bytes:
+    buffer = io.BytesIO()
+    Image.radial_gradient("L").resize(size).convert(mode).save(buffer, file_format)
+    return buffer.getvalue()
+
+
+def test_an_example_and_a_question_give_an_answer_and_another_map(visit):
+    visit.choose("Cat")
+    expect(visit["#answer h2"]).not_to_be_empty()
+    expect(visit["#guesses meter"]).to_have_count(5)
+    first = visit.heat()
+    visit.ask("what color is it?")
+    visit.wait_for_another_map(first)
+    expect(visit["#words"]).to_contain_text("color")
+
+
+def test_the_guesses_are_sorted_and_their_bars_start_at_zero(visit):
+    visit.choose("Coffee")
+    expect(visit["#guesses meter"]).to_have_count(5)
+    bars = visit["#guesses meter"].evaluate_all(
+        "all => all.map(b => [b.value, b.getBoundingClientRect().left, b.offsetWidth])"
+    )
+    values, lefts, widths = map(list, zip(*bars, strict=True))
+    assert values == sorted(values, reverse=True)
+    assert len(set(lefts)) == 1
+    assert widths[-1] == pytest.approx(widths[0] * values[-1] / values[0], abs=2)
+
+
+def test_an_example_question_is_asked_at_once(visit):
+    visit.choose("Flower")
+    before = visit.heat()
+    visit.page.get_by_role("button", name="How many flowers are there?").click()
+    visit.wait_for_another_map(before)
+    expect(visit["#question textarea"]).to_have_value("How many flowers are there?")
+
+
+def test_the_opacity_slider_fades_the_map_without_asking_the_server(visit):
+    visit.choose("Rocket")
+    visit.page.wait_for_load_state("networkidle")
+    asked = len(visit.requests)
+    visit["#view input[type=range]"].fill("20")
+    expect(visit[".heat"]).to_have_css("opacity", "0.2")
+    expect(visit["#view output"]).to_have_text("20%")
+    assert visit.requests[asked:] == []
+    visit.choose("Temple")
+    expect(visit[".heat"]).to_have_css("opacity", "0.2")
+
+
+def test_the_map_is_told_in_words(visit):
+    visit.choose("Astronaut")
+    words = visit[".heat"].get_attribute("alt") or ""
+    assert words.startswith("The model looked ")
+    expect(visit["#view figcaption"]).to_contain_text(words)
+
+
+def test_without_a_picture_the_page_asks_for_one(visit):
+    visit.ask("What is this?")
+    expect(visit["#note"]).to_contain_text("There is no picture yet")
+
+
+def test_without_a_question_the_page_asks_for_one_and_drops_the_old_answer(visit):
+    visit.choose("Cat")
+    visit.ask("  ")
+    expect(visit["#note"]).to_contain_text("The question is empty")
+    expect(visit["#view .empty"]).to_be_visible()
+    expect(visit["#answer"]).to_have_count(0)
+
+
+def test_a_question_of_100_000_characters_is_refused_with_the_limit(visit):
+    visit.choose("Cat")
+    visit.ask("a" * 100_000)
+    expect(visit["#note"]).to_contain_text("100,000 characters and the limit is 1,000")
+
+
+def test_a_text_file_named_jpg_is_refused_in_words(visit):
+    visit.upload("notes.jpg", b"Dear diary, today I was a picture.\n")
+    visit.ask("What is this?")
+    expect(visit["#note p"]).to_be_visible()
+    expect(visit["#view .empty"]).to_be_visible()
+
+
+def test_an_rgba_picture_under_the_name_of_a_gif_is_answered(visit):
+    visit.upload("a.gif", encoded("RGBA", "PNG"))
+    visit.ask("what color is it?")
+    expect(visit["#answer h2"]).not_to_be_empty()
+
+
+def test_another_picture_clears_the_old_answer(visit):
+    visit.choose("Cat")
+    visit.page.get_by_label("Remove Image").click()
+    expect(visit["#view .empty"]).to_be_visible()
+    expect(visit["#answer"]).to_have_count(0)
+    visit.choose("Coffee")
+    visit.page.get_by_label("Remove Image").click()
+    visit.upload("mine.jpg", encoded("RGB", "JPEG"))
+    expect(visit["#view .empty"]).to_be_visible()
+    expect(visit["#questions button"].first).to_have_text("What is in the picture?")
+
+
+def test_a_photo_from_the_webcam_is_answered(visit):
+    visit.page.get_by_label("Capture from camera").click()
+    visit["#picture"].get_by_text("Click to Access Webcam").click()
+    visit["#picture"].get_by_label("capture photo").click()
+    expect(visit["#picture img"]).to_be_visible()
+    visit.ask("what color is it?")
+    expect(visit["#answer h2"]).not_to_be_empty()
+
+
+def test_markup_and_templates_in_a_question_stay_text(visit):
+    visit.choose("Cat")
+    visit.ask("![zqx](https://example.com/a.png) <img src=y onerror=alert(1)> ${alert(1)} {{zqy}}")
+    expect(visit["#note"]).to_contain_text('"zqx"')
+    expect(visit["#note img, #note a, #words img, #view script"]).to_have_count(0)
+
+
+def test_two_tabs_share_no_state(visit, url):
+    visit.choose("Cat")
+    other = Visit(visit.page.context.new_page(), url)
+    expect(other["#view .empty"]).to_be_visible()
+    expect(other["#question textarea"]).to_have_value("")
+    mine = visit.heat()
+    other.choose("Coffee")
+    expect(visit["#question textarea"]).to_have_value("What animal is this?")
+    assert visit.heat() == mine
+    assert other.problems + other.strangers() == []
+
+
+@pytest.mark.parametrize("width", [420, 1440])
+def test_nothing_sticks_out_sideways(visit, width):
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    room = "document.documentElement.scrollWidth - window.innerWidth"
+    assert visit.page.evaluate(room) <= 0
+    visit.choose("Temple")
+    assert visit.page.evaluate(room) <= 0
+
+
+def test_an_upload_over_ten_megabytes_is_refused_in_words(browser, url):
+    context = browser.new_context()
+    visit = Visit(context.new_page(), url)
+    visit["#picture input[type=file]"].set_input_files(
+        {"name": "big.jpg", "mimeType": "image/jpeg", "buffer": b"\xff" * (11 << 20)}
+    )
+    expect(visit.page.get_by_text("10")).to_be_visible()
+    context.close()
+
+
+def test_every_answer_carries_the_content_policy(url):
+    for path in ("", "config", "no/such/page"):
+        policy = httpx.get(url + path).headers["Content-Security-Policy"]
+        assert "default-src 'self'" in policy
+        assert "http" not in policy

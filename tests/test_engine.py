@@ -1,0 +1,134 @@
+"""The engine: a picture is encoded once, and answers do not depend on who asks beside."""
+
+import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from conftest import draw, tiny_answerer
+from PIL import Image
+
+from vqa.checkpoints import BadCheckpoint
+from vqa.encoders import Grid
+from vqa.engine import Engine, GridCache
+from vqa.images import BadImage
+from vqa.text import BadText
+
+QUESTION = "what color is it?"
+
+
+@pytest.fixture
+def engine():
+    return Engine(tiny_answerer())
+
+
+def count_encodings(engine):
+    calls = []
+    engine.answerer.encoder.register_forward_hook(lambda *_: calls.append(1))
+    return calls
+
+
+def test_a_second_question_on_a_picture_does_not_encode_it_again(engine):
+    calls = count_encodings(engine)
+    first = engine.answer(draw("red", "square"), QUESTION)
+    engine.answer(draw("red", "square"), "is it a square?")
+    assert len(calls) == 1
+    again = engine.answer(draw("red", "square"), QUESTION)
+    assert again.top == first.top
+    engine.answer(draw("blue", "square"), QUESTION)
+    assert len(calls) == 2
+
+
+def test_every_kind_of_source_gives_the_same_answer(engine, tmp_path):
+    content = draw("green", "circle")
+    path = tmp_path / "picture.png"
+    path.write_bytes(content)
+    picture = Image.open(io.BytesIO(content))
+    sources = [path, str(path), content, io.BytesIO(content), picture, np.asarray(picture)]
+    assert len({engine.answer(source, QUESTION).top for source in sources}) == 1
+
+
+def test_a_batch_answers_like_single_calls(engine):
+    pictures = [draw("red", "square"), draw("blue", "circle"), draw("yellow", "square")]
+    questions = [[QUESTION], [], ["is it a square?", "how many shapes are there?"]]
+    batch = engine.answer_batch(pictures, questions)
+    assert [len(answers) for answers in batch] == [1, 0, 2]
+    for picture, asked, answers in zip(pictures, questions, batch, strict=True):
+        for question, answer in zip(asked, answers, strict=True):
+            single = engine.answer(picture, question)
+            assert answer.text == single.text
+            assert answer.probability == pytest.approx(single.probability, abs=1e-5)
+
+
+def test_no_question_at_all_gives_no_answer(engine):
+    assert engine.answer_batch([draw("red", "square")], [[]]) == [[]]
+
+
+def test_threads_get_the_answers_of_a_single_thread(engine):
+    jobs = [(draw(c, s), QUESTION) for c in ("red", "blue") for s in ("square", "circle")] * 4
+    alone = [engine.answer(*job).top for job in jobs]
+    barrier = threading.Barrier(8)
+
+    def ask(job):
+        barrier.wait(timeout=60)
+        return Engine.answer(fresh, *job).top
+
+    fresh = Engine(tiny_answerer())
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, jobs)) == alone
+
+
+def test_the_cache_is_bounded_by_bytes_and_drops_what_was_not_used_longest():
+    grid = Grid(torch.zeros(1, 4, 8), 2, 2)
+    cache = GridCache(3 * grid.cells.nbytes)
+    for key in "abc":
+        cache.put(key, grid)
+    assert cache.get("a") is grid
+    cache.put("d", grid)
+    assert cache.get("b") is None
+    assert all(cache.get(key) is grid for key in "acd")
+
+
+def test_a_grid_larger_than_the_cache_is_not_kept():
+    cache = GridCache(10)
+    cache.put("a", Grid(torch.zeros(1, 4, 8), 2, 2))
+    assert cache.get("a") is None
+
+
+def test_a_question_without_a_known_word_is_answered_and_its_words_are_named(engine):
+    answer = engine.answer(draw("red", "square"), "quo vadis, domine?")
+    assert answer.unknown == ("quo", "vadis", "domine")
+    assert answer.text in engine.answerer.answers
+
+
+def test_known_words_are_not_called_unknown(engine):
+    assert engine.answer(draw("red", "square"), QUESTION).unknown == ()
+
+
+@pytest.mark.parametrize(
+    ("picture", "question", "error"),
+    [
+        (b"", QUESTION, BadImage),
+        (b"no picture", QUESTION, BadImage),
+        (draw("red", "square"), "", BadText),
+        (draw("red", "square"), "x" * 100_000, BadText),
+    ],
+)
+def test_bad_input_raises_and_the_engine_goes_on(engine, picture, question, error):
+    with pytest.raises(error):
+        engine.answer(picture, question)
+    assert engine.answer(draw("red", "square"), QUESTION).text
+
+
+def test_k_limits_the_list_of_answers(engine):
+    assert len(engine.answer(draw("red", "square"), QUESTION, k=3).top) == 3
+    assert len(engine.answer(draw("red", "square"), QUESTION, k=100).top) == 8
+
+
+def test_a_saved_model_answers_through_the_engine(tiny_checkpoint):
+    loaded = Engine.load(tiny_checkpoint)
+    assert loaded.answer(draw("red", "square"), QUESTION).text in loaded.answerer.answers
+    with pytest.raises(BadCheckpoint):
+        Engine.load("no-such-model")

@@ -1,0 +1,244 @@
+"""Training the answerer for real, on tiny data: resume, two processes, bad pictures."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from conftest import TINY_ENCODER, tiny_answerer, tiny_rows
+from PIL import Image
+from safetensors.torch import load_file
+
+import training.answer_task
+from training import data
+from training.data import QuestionSet, build_vocabularies, encode_rows, graded_answers
+from training.train_vqa import TrainConfig, train
+from vqa import checkpoints
+from vqa.encoders import Encoder
+from vqa.rows import Question, Row
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator():
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoder")
+    network = Encoder(TINY_ENCODER).network
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight)
+    network.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(
+        '{"image_processor_type": "MobileNetV2ImageProcessor",'
+        ' "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}'
+    )
+    return folder
+
+
+@pytest.fixture
+def config(tiny_data, encoder, tmp_path):
+    return TrainConfig(
+        data=str(tiny_data),
+        output_dir=str(tmp_path / "run"),
+        encoder=str(encoder),
+        image_size=64,
+        stride=16,
+        word_dim=16,
+        hidden_dim=16,
+        attention_dim=16,
+        fused_dim=16,
+        batch_size=4,
+        head_epochs=2,
+        tune_epochs=2,
+        save_every=1,
+        cache_dir=str(tmp_path / "cache"),
+    )
+
+
+def row(question="what color is it?", answer="red", answers=(), image=None, number=0):
+    image = tiny_rows()[0]["image"]["bytes"] if image is None else image
+    return Row(number, image, (Question("", 0, question, answer, tuple(answers), ""),))
+
+
+def test_training_writes_a_checkpoint_that_says_how_it_was_made(config):
+    folder = train(config)
+    model = checkpoints.load(folder)
+    assert 0.3 < model.temperature.item() < 5.1
+    made = json.loads((folder / "metrics.json").read_text())["training"]
+    assert made["config"]["head_epochs"] == 2
+    assert made["cpu_hours"] >= 0
+    assert "commit" in made
+    assert "command" in made
+    assert list((folder.parent / "run.state" / "logs").rglob("events.out.tfevents.*"))
+
+
+def test_interrupted_and_resumed_training_equals_uninterrupted(config, tmp_path, monkeypatch):
+    whole = load_file(train(config) / "model.safetensors")
+    broken = replace(config, output_dir=str(tmp_path / "broken"))
+    for stop_after in (3, 4):  # once with the encoder frozen, once end to end
+        steps = []
+        forward = training.answer_task.AnswerLoss.forward
+
+        def failing(self, batch, steps=steps, forward=forward, stop_after=stop_after):
+            steps.append(1)
+            if len(steps) == stop_after:
+                raise KeyboardInterrupt
+            return forward(self, batch)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(training.answer_task.AnswerLoss, "forward", failing)
+            AcceleratorState._reset_state(reset_partial_state=True)
+            with pytest.raises(KeyboardInterrupt):
+                train(broken)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    resumed = load_file(train(broken) / "model.safetensors")
+    assert whole.keys() == resumed.keys()
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, resumed[name]), name
+
+
+def test_two_processes_learn_what_one_does(config, tmp_path):
+    one = replace(config, dropout=0.0)  # dropout draws differ between processes
+    two = replace(one, output_dir=str(tmp_path / "two"))
+    flags = [f for n, v in vars(two).items() if v != "" for f in (f"--{n}", str(v))]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc_per_node", "2", "-m", "training.train_vqa", *flags]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    expected = load_file(train(one) / "model.safetensors")
+    for name, tensor in load_file(tmp_path / "two" / "model.safetensors").items():
+        torch.testing.assert_close(tensor.float(), expected[name].float(), rtol=5e-3, atol=5e-3)
+
+
+def test_the_blind_ablation_trains_by_the_same_script(config):
+    model = checkpoints.load(train(replace(config, blind=True)))
+    assert model.config.blind
+
+
+def test_batch_norm_can_be_trained_after_unfolding(config):
+    start = checkpoints.load(
+        train(replace(config, tune_epochs=0, output_dir=config.output_dir + "0"))
+    )
+    AcceleratorState._reset_state(reset_partial_state=True)
+    tuned = checkpoints.load(train(replace(config, train_batch_norm=True)))
+    name = "encoder.network.conv_stem.first_conv.normalization.running_mean"
+    assert not torch.equal(start.state_dict()[name], tuned.state_dict()[name])
+
+
+def test_a_picture_that_does_not_decode_is_skipped_counted_and_named(capsys, tmp_path):
+    rows = [row(), row(image=b"no picture", number=77), row(image=b"", number=78)]
+    model = tiny_answerer()
+    pixels = QuestionSet(rows, model).batch([(0, 0), (0, 1), (0, 2)])
+    assert pixels["pixels"].shape[0] == pixels["ids"].shape[0] == int(pixels["count"]) == 1
+    error = capsys.readouterr().err
+    assert "skipped picture 77 (1 so far)" in error
+    assert "skipped picture 78 (2 so far)" in error
+    assert len(QuestionSet(rows, model, cells=encode_rows(model, rows, tmp_path))) == 1
+
+
+def test_a_batch_of_broken_pictures_alone_has_no_loss(capsys):
+    model = tiny_answerer()
+    batch = QuestionSet([row(image=b"no picture")], model).batch([(0, 0)])
+    loss = training.answer_task.AnswerLoss(model)(batch)
+    loss.backward()
+    assert loss.item() == 0
+
+
+def test_questions_without_a_known_answer_are_left_out():
+    assert len(QuestionSet([row(answer="zebra"), row()], tiny_answerer())) == 1
+
+
+def test_encoded_rows_are_found_again_and_equal_the_encoder(tmp_path):
+    model = tiny_answerer()
+    rows = [row(number=i) for i in range(3)]
+    cells = encode_rows(model, rows, tmp_path)
+    (file,) = tmp_path.iterdir()
+    stamp = file.stat().st_mtime_ns
+    encode_rows(model, rows, tmp_path)
+    assert file.stat().st_mtime_ns == stamp
+    pixels = QuestionSet(rows, model).batch([(0, 0)])["pixels"]
+    with torch.no_grad():
+        expected = model.encode(pixels).cells
+    torch.testing.assert_close(
+        torch.from_numpy(cells[:1].astype(np.float32)), expected, rtol=2e-3, atol=2e-3
+    )
+    encode_rows(model, rows[:2], tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "answers", "graded"),
+    [
+        ("yes", ["yes"] * 10, {"yes": 1.0}),
+        ("dog", ["dog"] * 8 + ["Cat."] * 2, {"dog": 1.0, "cat": 2 / 3}),
+        ("Two", [], {"2": 1.0}),
+        ("book", ["book", "pen"], {"book": 1.0, "pen": 1.0}),
+    ],
+)
+def test_answers_are_graded(answer, answers, graded):
+    assert graded_answers(Question("", 0, "", answer, tuple(answers), "")) == graded
+
+
+def test_vocabularies_leave_out_what_is_rare():
+    rows = [row(), row(), row("what is it?", "zebra")]
+    words, answers = build_vocabularies(rows, 2, 2)
+    assert answers == ("red",)
+    assert set(words.words[2:]) == {"what", "color", "is", "it"}
+
+
+def test_augmentation_is_a_function_of_seed_epoch_and_sample():
+    pictures = QuestionSet([row(), row()], tiny_answerer(), augment=True, seed=5)
+    first = pictures.batch([(0, 0), (0, 1), (1, 0)])["pixels"]
+    again = pictures.batch([(1, 0), (0, 0)])["pixels"]
+    assert torch.equal(first[0], again[1])
+    assert torch.equal(first[2], again[0])
+    assert not torch.equal(first[0], first[2])
+
+
+@pytest.mark.parametrize(
+    ("question", "mirrors"),
+    [("what color is it?", True), ("what is on the left?", False), ("which is right?", False)],
+)
+def test_a_picture_is_not_mirrored_where_left_and_right_matter(question, mirrors, monkeypatch):
+    monkeypatch.setattr(data, "MIN_CROP", 1.0)
+    half = Image.new("RGB", (64, 64))
+    half.paste("white", (0, 0, 32, 64))
+    samples = QuestionSet([row(question, image=_png(half))], tiny_answerer(), augment=True)
+    corners = {samples.batch([(epoch, 0)])["pixels"][0, 0, 0, 0].item() for epoch in range(16)}
+    assert corners == ({0.0, 1.0} if mirrors else {1.0})
+
+
+def _png(picture):
+    import io
+
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_every_setting_is_a_flag_with_help():
+    done = subprocess.run(
+        [sys.executable, "-m", "training.train_vqa", "--help"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in TrainConfig.__dataclass_fields__:
+        assert f"--{name}" in done.stdout

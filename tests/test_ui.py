@@ -1,0 +1,188 @@
+"""The page's parts without a browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ui import answers, ask, examples, guards
+from vqa import text
+from vqa.engine import Engine
+from vqa.images import load
+from vqa.models import Answer
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_checkpoint):
+    return Engine.load(tiny_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def demo(engine):
+    from app import create_demo
+
+    demo = create_demo(engine)
+    yield demo
+    demo.close()
+
+
+def an_answer(**changes):
+    attention = np.zeros((7, 7), dtype=np.float32)
+    attention[6, 0] = 1
+    fields = {
+        "text": "frisbee",
+        "probability": 0.5,
+        "top": (("frisbee", 0.5), ("ball", 0.25)),
+        "attention": attention,
+        "word_weights": (("what", 0.25), ("zebra", 0.75)),
+        "unknown": (),
+    }
+    return Answer(**(fields | changes))
+
+
+def decode(uri):
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+@pytest.mark.parametrize("example", examples.EXAMPLES, ids=lambda example: example.label)
+def test_every_example_is_installed_and_has_questions_that_can_be_asked(example):
+    assert min(load(example.path).size) >= 300
+    assert len(example.questions) == 3
+    for question in example.questions:
+        assert text.check(question) == question
+    assert decode(example.thumbnail()).size == (160, 120)
+
+
+def test_finding_the_examples_imports_none_of_their_packages():
+    code = (
+        "import sys; from ui.examples import EXAMPLES; [x.thumbnail() for x in EXAMPLES];"
+        "print(sorted({'skimage', 'sklearn', 'gradio', 'torch'} & set(sys.modules)))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "[]"
+
+
+def test_importing_the_app_imports_nothing_heavy():
+    code = "import sys, app; print(sorted({'gradio', 'torch', 'PIL'} & set(sys.modules)))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "[]"
+
+
+def test_a_model_that_is_not_there_ends_the_app_in_one_line(tmp_path):
+    from app import main
+
+    with pytest.raises(SystemExit) as stop:
+        main(["--vqa", str(tmp_path / "nowhere")])
+    assert "nowhere" in str(stop.value)
+
+
+def test_the_map_lies_on_the_picture_and_is_told_in_words():
+    layers = answers.layers(Image.new("RGB", (2000, 1000), "white"), an_answer())
+    picture, heat = decode(layers["picture"]), decode(layers["heat"])
+    assert picture.format == "JPEG"
+    assert picture.size == (960, 480)
+    assert heat.mode == "RGBA"
+    assert heat.size == (192, 96)
+    assert layers["words"] == "The model looked mostly lower left."
+
+
+@pytest.mark.parametrize("size", [(5000, 120), (120, 5000)])
+def test_the_thinnest_picture_has_a_map(size):
+    layers = answers.layers(Image.new("RGB", size), an_answer())
+    assert min(decode(layers["heat"]).size) >= 1
+
+
+def test_nothing_that_the_user_or_the_model_said_goes_into_html():
+    layers = answers.layers(Image.new("RGB", (40, 30)), an_answer())
+    uri = re.compile(r"data:image/(jpeg|png);base64,[A-Za-z0-9+/=]+")
+    assert set(layers) == {"picture", "heat", "words"}
+    assert uri.fullmatch(layers["picture"])
+    assert uri.fullmatch(layers["heat"])
+    assert not re.search("frisbee|ball|zebra", layers["words"])
+
+
+def test_words_are_shaded_by_weight_and_stay_readable():
+    assert answers.shades(an_answer()) == [("what", pytest.approx(0.2)), ("zebra", 0.6)]
+
+
+def test_unknown_words_are_named():
+    assert answers.unknown_words(an_answer()) == ""
+    one = answers.unknown_words(an_answer(unknown=("zebra",)))
+    assert one == 'I do not know the word "zebra".'
+    every = answers.unknown_words(an_answer(unknown=("what", "zebra")))
+    assert every.startswith('I do not know the words "what", "zebra".')
+    assert "guess" in every
+
+
+def test_a_note_is_shown_letter_by_letter():
+    marks = "".join(map(chr, range(33, 127)))
+    escaped = answers.plain(marks)
+    assert re.sub(r"\\(.)", r"\1", escaped) == marks
+    assert not re.search(r"(?<!\\)(?:\\\\)*[*_`<\[!&$]", escaped)
+
+
+def test_a_missing_picture_and_a_bad_one_are_told_apart(engine, tmp_path):
+    assert "no picture yet" in answers.answer(engine, None, "what is it?").note
+    (tmp_path / "a.jpg").write_text("no picture")
+    bad = answers.answer(engine, str(tmp_path / "a.jpg"), "what is it?")
+    assert bad.view is None
+    assert bad.note
+
+
+def test_a_deleted_upload_is_named(engine, tmp_path):
+    assert answers.answer(engine, str(tmp_path / "gone.jpg"), "what is it?").note
+
+
+def test_there_is_one_public_endpoint(demo):
+    assert list(demo.get_api_info()["named_endpoints"]) == ["/answer"]
+    assert demo.get_api_info()["unnamed_endpoints"] == {}
+
+
+def test_programs_get_the_answer_as_data(engine, demo):
+    cat = examples.EXAMPLES[0]
+    found = engine.answer(cat.path, "what color is it?")
+    data = answers.as_data(found)
+    assert data["answer"] == found.text
+    assert data["top"][0] == [found.text, found.probability]
+    assert np.sum(data["attention"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_calls_wait_in_one_queue_with_an_end(demo):
+    assert demo._queue.max_size == 64
+    assert demo.default_config is not None
+    model = [fn for fn in demo.fns.values() if fn.concurrency_id == "model"]
+    assert len(model) == 4
+    assert demo.api_open is False
+
+
+def test_an_upload_is_handed_over_unopened(tmp_path):
+    import gradio as gr
+    from gradio.data_classes import ImageData
+
+    picture = guards.as_uploaded(gr.Image(type="filepath", image_mode=None))
+    bomb = ImageData(path=str(tmp_path / "bomb"), orig_name="a.gif")
+    assert picture.preprocess(bomb) == str(tmp_path / "bomb")
+    assert picture.preprocess(ImageData(url="data:image/png;base64,AAAA")) is None
+    assert picture.preprocess(None) is None
+
+
+def test_launch_keeps_to_the_limits():
+    settings = guards.launch_settings()
+    assert settings["max_file_size"] == "10mb"
+    assert settings["show_error"] is False
+    assert all(Path(path).is_file() for path in settings["allowed_paths"])
+    assert "ask" in ask.__name__

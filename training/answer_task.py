@@ -1,0 +1,117 @@
+"""The answerer as the training loop sees it: its loss, its validation, its calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from training.data import QuestionSet
+from training.loop import Batch
+from vqa import checkpoints
+from vqa.models import Answerer
+
+
+class AnswerLoss(nn.Module):
+    """Summed soft cross-entropy over the graded answers."""
+
+    def __init__(self, model: Answerer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Loss of a batch of `QuestionSet`, a scalar."""
+        if not len(batch["ids"]):  # every parameter takes part, so that processes agree
+            return torch.stack([p.sum() * 0 for p in self.parameters() if p.requires_grad]).sum()
+        cells = batch["cells"] if "cells" in batch else self.model.encode(batch["pixels"]).cells
+        logits = self.model(cells, batch["ids"], batch["owner"]).logits
+        return -(batch["targets"] * logits.float().log_softmax(-1)).sum()
+
+
+class AnswerTask:
+    """The answerer as the loop sees it, with the encoder frozen or not."""
+
+    def __init__(
+        self,
+        model: Answerer,
+        *,
+        train: QuestionSet,
+        validation: QuestionSet,
+        groups: list[dict[str, Any]],
+        accelerator: Accelerator,
+        best: Path,
+    ) -> None:
+        self.model, self.learner = model, AnswerLoss(model)
+        self.train, self.validation = train, validation
+        self.groups, self.accelerator, self.best = groups, accelerator, best
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """For the optimiser."""
+        return self.groups
+
+    def num_samples(self) -> int:
+        """Pictures with at least one question that can be learnt."""
+        return len(self.train)
+
+    def batch(self, samples: list[tuple[int, int]]) -> Batch:
+        """Pictures or grids, with their questions."""
+        return self.train.batch(samples)
+
+    def validate(self, model: nn.Module) -> float:
+        """Mean graded score of the best answer over the validation questions that can be learnt.
+
+        It ranks checkpoints of one training; `training.score` gives the official accuracy over all
+        questions.
+        """
+        right = total = 0.0
+        for batch, logits in predict(model, self.validation, self.accelerator):
+            rows = torch.arange(len(logits))
+            graded = batch["targets"] / batch["targets"].amax(1, keepdim=True)
+            right += graded[rows, logits.argmax(1)].sum().item()
+            total += len(logits)
+        sums = torch.tensor([right, total], device=self.accelerator.device)
+        right, total = self.accelerator.reduce(sums, "sum").tolist()
+        return right / max(total, 1)
+
+    def keep(self, model: nn.Module) -> None:
+        """Save the best so far beside the states."""
+        checkpoints.save(model, self.best)
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module, questions: QuestionSet, accelerator: Accelerator
+) -> Iterator[tuple[Batch, Tensor]]:
+    """Yield this process's share of the batches with their logits (Q, A), in eval mode."""
+    model.eval()
+    share = range(accelerator.process_index, len(questions), accelerator.num_processes)
+    for start in range(0, len(share), 64):
+        batch = questions.batch([(0, i) for i in share[start : start + 64]])
+        if not len(batch["ids"]):
+            continue
+        batch = {name: t.to(accelerator.device) for name, t in batch.items()}
+        with accelerator.autocast():
+            cells = batch["cells"] if "cells" in batch else model.encode(batch["pixels"]).cells
+            logits = model(cells, batch["ids"], batch["owner"]).logits
+        yield {n: t.cpu() for n, t in batch.items()}, logits.float().cpu()
+
+
+def fit_temperature(model: Answerer, questions: QuestionSet, accelerator: Accelerator) -> float:
+    """The temperature that makes the validation answers likeliest (Guo et al. 2017), by search on a
+    fine grid.
+
+    Args:
+        model: its own temperature is ignored.
+        questions: validation.
+        accelerator: of one process.
+    """
+    temperatures = torch.logspace(-0.5, 0.7, 241)  # 0.32 to 5.0, steps of 1.2%
+    losses = torch.zeros(len(temperatures))
+    for batch, logits in predict(model, questions, accelerator):
+        for place, temperature in enumerate(temperatures):
+            losses[place] -= (batch["targets"] * (logits / temperature).log_softmax(-1)).sum()
+    return temperatures[losses.argmin()].item()

@@ -1,0 +1,186 @@
+"""Score predictions: python -m training.score answer --data DATA --predictions preds.jsonl
+
+Prints a table; `--metrics metrics.json` keeps the numbers there too, with where they come from.
+Every question counts: one without a prediction is wrong, and named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.record import plain_path, provenance, record
+from vqa.batch import BadPredictions
+from vqa.rows import BadData, Question, Rows, open_rows
+
+Line = dict[str, Any]
+Metrics = dict[str, float | int]
+ANSWER_FIELDS = ("image_id", "index", "question", "answer", "top")
+GROUPS: dict[str, Callable[[str], bool]] = {  # name -> whether an answer type belongs to it
+    "all": lambda kind: True,
+    "yes/no": lambda kind: kind == "yes/no",
+    "number": lambda kind: kind == "number",
+    "other": lambda kind: kind not in ("yes/no", "number"),
+    "not yes/no": lambda kind: kind != "yes/no",
+}
+
+
+class BadMetrics(ValueError):
+    """A metrics.json to which nothing can be added."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A question, how right its answer is, and how sure the model was (None: no prediction)."""
+
+    name: str
+    answer_type: str
+    accuracy: float  # in [0, 1]
+    probability: float | None
+
+
+def score_answers(rows: Rows, predictions: Path) -> Metrics:
+    """Print the accuracy of answers, overall and by type, and how honest their probabilities are.
+
+    Args:
+        rows: the questions and what people answered.
+        predictions: a file of `vqa.batch answer`.
+
+    Returns:
+        The percentage of each group that has questions, `n`, `n_missing` and `calibration_error`,
+        a percentage too.
+
+    Raises:
+        BadPredictions: if the file is no such file, or is about other questions.
+        BadData: if a question has no answer to compare with.
+    """
+    from vqa.metrics.vqa_accuracy import expected_calibration_error
+
+    scored = list(_join(rows, _read(predictions)))
+    sure = [(s.probability, s.accuracy) for s in scored if s.probability is not None]
+    if not sure:
+        raise BadPredictions(f"{predictions}: none of its lines is about a question of these data")
+    missing = [one.name for one in scored if one.probability is None]
+    if missing:
+        print(f"No prediction for {len(missing)}:", *missing, sep="\n  ", file=sys.stderr)
+    shown, right = zip(*sure, strict=True)
+    error = expected_calibration_error(shown, right)
+    counts: Metrics = {"n": len(scored), "n_missing": len(missing)}
+    return _by_group(scored) | counts | {"calibration_error": round(100 * error, 2)}
+
+
+def _read(path: Path) -> Iterator[Line]:
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            line = json.loads(text)
+        except ValueError as error:
+            raise BadPredictions(f"{path}, line {number}: not JSON: {error}") from error
+        fields = line if isinstance(line, dict) else {}
+        lacking = [f for f in ANSWER_FIELDS if fields.get(f) in (None, [])]
+        if lacking:
+            raise BadPredictions(f"{path}, line {number}: has no {', '.join(lacking)}")
+        yield line
+
+
+def _join(rows: Rows, lines: Iterator[Line]) -> Iterator[Scored]:
+    """Give each question its prediction. The same key may come again: then in the same order."""
+    from vqa.metrics.vqa_accuracy import accuracy
+
+    waiting: dict[tuple[int | str, int, str], deque[Line]] = defaultdict(deque)
+    for line in lines:
+        waiting[line["image_id"], line["index"], line["question"]].append(line)
+    for row in rows:
+        for question in row.questions:
+            name = f"picture {row.image_id}, question {question.index}"
+            references = _references(question, name)
+            found = waiting[row.image_id, question.index, question.text]
+            right, probability = 0.0, None
+            if found:
+                line = found.popleft()
+                right, probability = accuracy(line["answer"], references), line["top"][0][1]
+            yield Scored(name, question.answer_type, right, probability)
+    if unused := sum(map(len, waiting.values())):
+        print(f"{unused} predictions are about no question of these data", file=sys.stderr)
+
+
+def _references(question: Question, name: str) -> Sequence[str]:
+    """The ten answers of the official accuracy, or the agreed one."""
+    from vqa.metrics.vqa_accuracy import PEOPLE
+
+    if len(question.answers) >= PEOPLE or question.answer is None:
+        references = question.answers
+    else:
+        references = (question.answer,)
+    if not references:
+        raise BadData(f"{name}: has no answer to compare with")
+    return references
+
+
+def _by_group(scored: Sequence[Scored]) -> Metrics:
+    metrics: Metrics = {}
+    for group, belongs in GROUPS.items():
+        values = [one.accuracy for one in scored if belongs(one.answer_type)]
+        if values:
+            metrics[group] = round(100 * sum(values) / len(values), 2)
+    return metrics
+
+
+TASKS = {"answer": ("score answers to questions", score_answers)}
+
+
+def keep(metrics: Metrics, options: argparse.Namespace) -> None:
+    """Add an entry under `results` of a metrics.json, whole or not at all; all else stays.
+
+    Raises:
+        BadMetrics: if the file is there and is not such a file.
+    """
+    path = options.metrics
+    try:
+        results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        results = {**results.get("results", {})}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadMetrics(f"{path}: not a metrics.json: {error}") from error
+    data = Path(options.data)
+    source = {
+        "dataset": data.resolve().name if data.is_dir() else plain_path(options.data),
+        "split": options.split,
+        "seed": options.seed,
+    }
+    results[options.name or options.task] = {**source, **provenance(), "metrics": metrics}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record(path, "results", results)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; what is wrong with its input ends it with one line and exit status 1."""
+    parser = argparse.ArgumentParser(prog="python -m training.score")
+    commands = parser.add_subparsers(dest="task", required=True)
+    for name, (text, _) in TASKS.items():
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--data", required=True, help="parquet, folder or Hub dataset id")
+        command.add_argument("--predictions", required=True, type=Path, help="from vqa.batch")
+        command.add_argument("--split", default="validation")
+        command.add_argument("--metrics", type=Path, help="metrics.json to add the numbers to")
+        command.add_argument("--name", help="of the entry there; the subcommand's if not given")
+        command.add_argument("--seed", type=int, help="that the model was trained with, to record")
+    options = parser.parse_args(arguments)
+    try:
+        metrics = TASKS[options.task][1](
+            open_rows(options.data, options.split), options.predictions
+        )
+        for key, value in metrics.items():
+            print(f"{key:<18}{value:>8}" if isinstance(value, int) else f"{key:<18}{value:>8.2f}")
+        if options.metrics:
+            keep(metrics, options)
+    except (BadData, BadPredictions, BadMetrics, OSError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

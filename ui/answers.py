@@ -1,0 +1,113 @@
+"""An answer as values of the page's components, and every problem as words."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import gradio as gr
+from PIL import Image
+
+from saliency import overlay
+from ui.examples import data_uri
+from vqa.engine import Engine
+from vqa.images import BadImage, load
+from vqa.models import Answer
+from vqa.text import BadText
+
+NO_PICTURE = "There is no picture yet: choose one of the examples, or add your own."
+_PICTURE_SIDE = 960  # pixels of the longer side, as shown
+_DARKEST = 0.6  # shade of a word
+_HEAT_SIDE = 192  # the browser enlarges the map to the picture
+
+
+class Result(NamedTuple):
+    """The components, or their new values, that together show one answer."""
+
+    note: Any
+    words: Any
+    answer: Any
+    view: Any
+    guesses: Any
+
+
+def answer(engine: Engine, path: str | None, question: str) -> Result:
+    """Answer in the page, or say in words why not.
+
+    Args:
+        engine: the loaded model.
+        path: the picture's file, None if there is none yet.
+        question: as typed.
+
+    Returns:
+        New values of the components. A problem is a note, and takes the last answer away.
+    """
+    if path is None:
+        return nothing(NO_PICTURE)
+    try:
+        found = engine.answer(path, question)
+        picture = load(path, min_side=_PICTURE_SIDE // 2)
+    except (BadImage, BadText) as error:
+        return nothing(str(error))
+    return Result(
+        plain(unknown_words(found)),
+        gr.HighlightedText(shades(found), visible=True),
+        gr.Label(found.text, visible=True),
+        layers(picture, found),
+        gr.Label(dict(found.top), visible=True),
+    )
+
+
+def nothing(note: str = "") -> Result:
+    """No answer, and perhaps a note why."""
+    hidden = gr.Label(None, visible=False)
+    words = gr.HighlightedText(None, visible=False)
+    return Result(plain(note), words, hidden, None, hidden)
+
+
+def layers(picture: Image.Image, found: Answer) -> dict[str, str]:
+    """The value of `widgets.map_view`: picture and map as data URIs, and the map in words."""
+    shown = picture.copy()
+    shown.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
+    scale = _HEAT_SIDE / max(shown.size)
+    size = (max(1, round(shown.width * scale)), max(1, round(shown.height * scale)))
+    return {
+        "picture": data_uri(shown, "JPEG", quality=85),
+        "heat": data_uri(overlay.heat(found.attention, size), "PNG", compress_level=1),
+        "words": f"The model looked {overlay.describe(found.attention)}.",
+    }
+
+
+def shades(found: Answer) -> list[tuple[str, float]]:
+    """The question's words, shaded by weight: the heaviest most, and still readable."""
+    heaviest = max((weight for _, weight in found.word_weights), default=0) or 1
+    return [(word, _DARKEST * weight / heaviest) for word, weight in found.word_weights]
+
+
+def unknown_words(found: Answer) -> str:
+    """Say which words of the question the model had to ignore; empty if it knew all."""
+    if not found.unknown:
+        return ""
+    quoted = ", ".join(f'"{word}"' for word in found.unknown)
+    said = f"I do not know the word{'s' * (len(found.unknown) > 1)} {quoted}."
+    if len(found.unknown) == len({word for word, _ in found.word_weights}):
+        said += " Without a word that I know, the answer is a guess."
+    return said
+
+
+def plain(text: str) -> str:
+    """Text as Markdown that shows exactly that text: every mark that could mean more is escaped."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+
+
+def as_data(found: Answer) -> dict[str, Any]:
+    """An answer for programs."""
+    return {
+        "answer": found.text,
+        "probability": found.probability,
+        "top": [list(guess) for guess in found.top],
+        "attention": found.attention.tolist(),
+        "looked": overlay.describe(found.attention),
+        "word_weights": [list(word) for word in found.word_weights],
+        "unknown": list(found.unknown),
+    }

@@ -1,0 +1,141 @@
+"""How right answers are, and how honest their probabilities: the VQA accuracy and calibration.
+
+Accuracy: Antol et al., "VQA: Visual Question Answering", ICCV 2015. Calibration error: Guo et al.,
+"On Calibration of Modern Neural Networks", ICML 2017.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+import evaluate
+import numpy as np
+
+from vqa.text import normalize_answer
+
+PEOPLE = 10  # how many people the official accuracy asks
+ENOUGH = 3  # how many of the others must agree for full marks
+
+
+def accuracy(prediction: str, answers: Sequence[str]) -> float:
+    """Score one answer against what people said, as the official evaluation does.
+
+    With ten answers or more it is the mean, over each person left out in turn, of
+    min(1, matches among the others / 3). With fewer there is no crowd to agree with: the first is
+    the reference, and the prediction is right or wrong. Both sides are always normalised; the
+    official script leaves them raw where all ten agree.
+
+    Args:
+        prediction: the model's answer.
+        answers: people's answers, the agreed one first if they are fewer than ten.
+
+    Returns:
+        The accuracy, in [0, 1].
+
+    Raises:
+        ValueError: if there is no answer to compare with, or one that is not in a list.
+    """
+    if not answers or isinstance(answers, str):
+        raise ValueError(f"Give a list of ten answers, or of the agreed one, not {answers!r}.")
+    said = normalize_answer(prediction)
+    if len(answers) < PEOPLE:
+        return float(said == normalize_answer(answers[0]))
+    matches = sum(said == normalize_answer(answer) for answer in answers)
+    # A person who said the same leaves one match fewer among the others.
+    same = matches * min(1.0, (matches - 1) / ENOUGH)
+    different = (len(answers) - matches) * min(1.0, matches / ENOUGH)
+    return (same + different) / len(answers)
+
+
+def expected_calibration_error(
+    probabilities: Sequence[float], accuracies: Sequence[float], bins: int = 15
+) -> float:
+    """Tell how far the probabilities shown are from how often the answers are right.
+
+    Args:
+        probabilities: what the model gave its answers, each in [0, 1].
+        accuracies: how right these were, each in [0, 1], in the same order.
+        bins: how many parts of equal width [0, 1] is cut into; each but the first excludes its
+            lower end.
+
+    Returns:
+        The mean over the answers of |mean probability - mean accuracy| in their bin, in [0, 1].
+
+    Raises:
+        ValueError: if there are none, the lengths differ, a value is outside [0, 1], or `bins` is
+            not positive.
+    """
+    shown, right = np.asarray(probabilities, float), np.asarray(accuracies, float)
+    if shown.ndim != 1 or shown.shape != right.shape or not shown.size:
+        raise ValueError(f"Give as many accuracies as probabilities: {right.size}, {shown.size}.")
+    if bins < 1:
+        raise ValueError(f"The calibration error needs at least one bin, not {bins}.")
+    for name, values in (("probability", shown), ("accuracy", right)):
+        outside = values[~((values >= 0) & (values <= 1))]
+        if outside.size:
+            raise ValueError(f"A {name} is in [0, 1], and this is not: {outside[0]}.")
+    place = np.clip(np.ceil(shown * bins).astype(int) - 1, 0, bins - 1)
+    # Within a bin, count * |difference of means| is |sum of differences|.
+    gaps = np.bincount(place, weights=shown - right)
+    return float(np.abs(gaps).sum() / shown.size)
+
+
+class VqaAccuracy(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
+    """The mean accuracy of many answers, and that of each answer type.
+
+    It fetches nothing: unlike `evaluate.load(...)` it works offline.
+
+        metric = VqaAccuracy()
+        metric.add_batch(predictions=["2"], references=[["2"] * 10])
+        metric.compute(answer_types=["number"])
+    """
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description="Accuracy of answers to questions on pictures, by the consensus of people.",
+            citation=(
+                "Antol et al., VQA: Visual Question Answering. IEEE International Conference on "
+                "Computer Vision (ICCV), 2015."
+            ),
+            inputs_description=(
+                "predictions: an answer a question. references: ten people's answers a question, "
+                "or the single agreed one. answer_types (to compute, optional): a name a question, "
+                "in the order in which the questions were added."
+            ),
+            features=datasets.Features(
+                {
+                    "predictions": datasets.Value("string"),
+                    "references": datasets.Sequence(datasets.Value("string")),
+                }
+            ),
+        )
+
+    def _compute(
+        self,
+        predictions: Sequence[str],
+        references: Sequence[Sequence[str]],
+        answer_types: Sequence[str] | None = None,
+    ) -> dict[str, Any]:
+        """Give `accuracy` and, with types, `per_answer_type`: all in [0, 1]."""
+        scores = [
+            accuracy(said, given) for said, given in zip(predictions, references, strict=True)
+        ]
+        if not scores:
+            raise ValueError("There is no answer to score: add some before compute.")
+        result: dict[str, Any] = {"accuracy": float(np.mean(scores))}
+        if answer_types is not None:
+            result["per_answer_type"] = _by_type(scores, answer_types)
+        return result
+
+
+def _by_type(scores: Sequence[float], types: Sequence[str]) -> dict[str, float]:
+    """Give the mean score of each type, by its name."""
+    if len(types) != len(scores):
+        raise ValueError(f"Give each of the {len(scores)} answers a type, not {len(types)} in all.")
+    groups: dict[str, list[float]] = defaultdict(list)
+    for kind, score in zip(types, scores, strict=True):
+        groups[kind].append(score)
+    return {kind: float(np.mean(group)) for kind, group in sorted(groups.items())}

@@ -1,0 +1,9 @@
+"""The models: one class a file, each with its config. A checkpoint finds its class in `MODELS`."""
+
+from __future__ import annotations
+
+from vqa.models.answerer import Answer, Answerer, AnswererConfig
+
+MODELS = {model.model_type: model for model in (Answerer,)}
+
+__all__ = ["MODELS", "Answer", "Answerer", "AnswererConfig"]

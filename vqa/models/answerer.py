@@ -1,0 +1,194 @@
+"""Answer a question about a picture: question LSTM, attention over the grid, product fusion.
+
+The skeleton is Show, Ask, Attend, and Answer (Kazemi and Elqursh 2017) with the gated products of
+Teney et al. 2018 reduced to plain ones, trained with soft cross-entropy on the graded answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqa.encoders import Encoder, EncoderConfig, Grid
+from vqa.text import Vocab, check, tokenize
+
+CELL_LENGTH = 16.0  # unit cells learn slowly: their entries are about 1/36 where a layer expects 1
+GAZE_FLOOR = 0.05  # added to a gaze map before its logarithm: no cell is ever ruled out
+
+
+@dataclass(frozen=True)
+class AnswererConfig:
+    """Everything that rebuilds an answerer without its weights."""
+
+    encoder: EncoderConfig
+    num_words: int  # of the question vocabulary, padding and unknown included
+    num_answers: int
+    word_dim: int = 300  # word embedding
+    hidden_dim: int = 512  # LSTM state, the question's vector
+    attention_dim: int = 512  # where question and grid cell meet
+    fused_dim: int = 1024  # where question and attended picture meet
+    glimpses: int = 2  # attention maps a question
+    dropout: float = 0.5
+    max_words: int = 30  # longer questions keep their first words
+    blind: bool = False  # question-only ablation: the picture is never looked at
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says to one question, and on what grounds."""
+
+    text: str
+    probability: float  # calibrated, in 0..1
+    top: tuple[tuple[str, float], ...]  # the likeliest answers, best first
+    attention: np.ndarray  # (h, w) float32, sums to 1: where the model looked
+    word_weights: tuple[tuple[str, float], ...]  # the question's words, weights sum to 1
+    unknown: tuple[str, ...]  # words of the question that the model does not know
+
+
+class AnswererOutput(NamedTuple):
+    """One row a question."""
+
+    logits: Tensor  # (Q, A), uncalibrated
+    attention: Tensor  # (Q, glimpses, N), each sums to 1
+    word_weights: Tensor  # (Q, T), sums to 1, 0 on padding
+
+
+class QuestionEncoder(nn.Module):
+    """Words -> one vector, as the attention-weighted mean of an LSTM's states."""
+
+    def __init__(self, config: AnswererConfig) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(config.num_words, config.word_dim, padding_idx=Vocab.PAD)
+        self.lstm = nn.LSTM(config.word_dim, config.hidden_dim, batch_first=True)
+        self.importance = nn.Linear(config.word_dim + config.hidden_dim, 1)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode questions.
+
+        Args:
+            ids: (Q, T) int64 word numbers, padded on the right with `Vocab.PAD`; no row is all
+                padding.
+
+        Returns:
+            The question vectors (Q, hidden_dim) and the weights of their words (Q, T), which sum to
+            1.
+        """
+        words = torch.tanh(self.dropout(self.embedding(ids)))
+        states, _ = self.lstm(words)  # a state never depends on the padding to its right
+        scores = self.importance(torch.cat([words, states], dim=-1)).squeeze(-1)
+        weights = scores.masked_fill(ids == Vocab.PAD, float("-inf")).softmax(dim=1)
+        return self.dropout((weights.unsqueeze(-1) * states).sum(dim=1)), weights
+
+
+class Answerer(nn.Module):
+    """Answers questions about pictures; see `AnswererConfig`."""
+
+    Config = AnswererConfig
+    model_type = "answerer"
+    temperature: Tensor
+
+    def __init__(self, config: AnswererConfig, words: Vocab, answers: tuple[str, ...]) -> None:
+        super().__init__()
+        _check_size("words", len(words), config.num_words)
+        _check_size("answers", len(answers), config.num_answers)
+        self.config, self.words, self.answers = config, words, answers
+        self.encoder = Encoder(config.encoder)
+        self.question = QuestionEncoder(config)
+        channels, d = self.encoder.channels, config.attention_dim
+        self.cell_key = nn.Linear(channels, d)
+        self.question_key = nn.Linear(config.hidden_dim, d)
+        self.attend = nn.Linear(d, config.glimpses, bias=False)  # softmax ignores a constant
+        self.fuse_question = nn.Linear(config.hidden_dim, config.fused_dim)
+        self.fuse_picture = nn.Linear(config.glimpses * channels, config.fused_dim)
+        self.classify = nn.Linear(config.fused_dim, config.num_answers)
+        self.dropout = nn.Dropout(config.dropout)
+        self.register_buffer("temperature", torch.ones(()))  # fitted on validation
+
+    @classmethod
+    def from_parts(cls, config: dict[str, Any], vocab: dict[str, list[str]]) -> Answerer:
+        """Build from the plain contents of config.json and vocab.json."""
+        encoder = EncoderConfig(**config["encoder"])
+        words, answers = Vocab(tuple(vocab["words"])), tuple(vocab["answers"])
+        return cls(AnswererConfig(**{**config, "encoder": encoder}), words, answers)
+
+    def vocabulary(self) -> dict[str, list[str]]:
+        """The contents of vocab.json."""
+        return {"words": list(self.words.words), "answers": list(self.answers)}
+
+    def encode(self, pixels: Tensor) -> Grid:
+        """Pixels (B, 3, S, S) in [0, 1] -> cells (B, N, C), each of length `CELL_LENGTH`."""
+        if self.config.blind:
+            height, width = self.encoder.grid_size
+            shape = (len(pixels), height * width, self.encoder.channels)
+            return Grid(pixels.new_zeros(shape), height, width)
+        grid = self.encoder(pixels)
+        return Grid(CELL_LENGTH * F.normalize(grid.cells, dim=-1), grid.height, grid.width)
+
+    def forward(
+        self, cells: Tensor, ids: Tensor, owner: Tensor, gaze: Tensor | None = None
+    ) -> AnswererOutput:
+        """Score every answer to every question.
+
+        Args:
+            cells: grids of the pictures, (B, N, C), as `encode` returns them.
+            ids: questions, (Q, T) int64, padded on the right with `Vocab.PAD`.
+            owner: (Q,) int64, which picture each question is about: a picture's cells are projected
+                once.
+            gaze: (B, N), where people look, each row sums to 1; a prior on the attention. None for
+                no prior.
+
+        Returns:
+            Logits (Q, A), attention (Q, glimpses, N) and word weights (Q, T).
+        """
+        question, word_weights = self.question(ids)
+        keys = F.relu(self.cell_key(cells))  # (B, N, d), once a picture
+        queries = self.dropout(F.relu(self.question_key(question)))  # (Q, d)
+        # w . (key * query) is (w * query) . key: no (Q, N, d) product is ever made.
+        weighted = queries.unsqueeze(1) * self.attend.weight  # (Q, glimpses, d)
+        scores = weighted @ keys[owner].transpose(1, 2)  # (Q, glimpses, N)
+        if gaze is not None:
+            scores = scores + torch.log(gaze + GAZE_FLOOR)[owner].unsqueeze(1)
+        attention = scores.softmax(dim=-1)
+        picture = (attention @ cells[owner]).flatten(1)  # (Q, glimpses * C)
+        fused = F.relu(self.fuse_question(question)) * F.relu(
+            self.fuse_picture(self.dropout(picture))
+        )
+        return AnswererOutput(self.classify(self.dropout(fused)), attention, word_weights)
+
+    def question_ids(self, question: str) -> list[int]:
+        """Word numbers of a question's first `max_words` words.
+
+        Raises:
+            BadText: if the question is empty, too long, or has no word in it.
+        """
+        return self.words.encode(tokenize(check(question))[: self.config.max_words])
+
+    def describe(
+        self, question: str, output: AnswererOutput, row: int, grid_size: tuple[int, int], k: int
+    ) -> Answer:
+        """One row of an output in words and numbers, with the k likeliest answers."""
+        tokens = tokenize(check(question))[: self.config.max_words]
+        best = (output.logits[row] / self.temperature).softmax(-1).topk(min(k, len(self.answers)))
+        top = tuple(
+            (self.answers[i], float(p)) for p, i in zip(*map(Tensor.tolist, best), strict=True)
+        )
+        weights = output.word_weights[row, : len(tokens)].tolist()
+        return Answer(
+            text=top[0][0],
+            probability=top[0][1],
+            top=top,
+            attention=output.attention[row].mean(0).view(grid_size).numpy(),
+            word_weights=tuple(zip(tokens, weights, strict=True)),
+            unknown=tuple(dict.fromkeys(t for t in tokens if t not in self.words)),
+        )
+
+
+def _check_size(what: str, found: int, expected: int) -> None:
+    if found != expected:
+        raise ValueError(f"the vocabulary has {found} {what}, the config says {expected}")

@@ -1,0 +1,249 @@
+"""Any dataset of pictures and questions, read as rows: one picture and what is asked about it.
+
+Pictures stay undecoded: who decodes one decides what a broken one means. `datasets` caches parquet
+as Arrow, written under a lock and mapped into memory, so that many processes may read it at once.
+"""
+
+import glob
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from vqa.images import MAX_BYTES
+
+# Where a known dataset's column has not our name. It is known by its columns, so that a downloaded
+# copy reads like the Hub's own.
+RENAMES = {"lmms-lab/VQAv2": {"multiple_choice_answer": "answer"}}
+FIELDS = ("question_id", "question", "answer", "answers", "answer_type")
+COLUMNS = ("image", "image_id", "questions", *FIELDS)  # `questions`, or one question a row
+QUESTION_FILES = ("questions.jsonl", "questions.json", "metadata.jsonl")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+class BadData(ValueError):
+    """A dataset that cannot be read as pictures and questions; the message says why."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question on a picture, with what people answered."""
+
+    question_id: str  # the dataset's own; may be empty and may repeat
+    index: int  # its place in its row: this alone tells a row's questions apart
+    text: str  # as written
+    answer: str | None  # the one the dataset settles on
+    answers: tuple[str, ...]  # what each person said: ten for VQA v2, fewer or none elsewhere
+    answer_type: str  # the dataset's own word, such as "yes/no" or "number"; may be empty
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture and the questions on it.
+
+    The id repeats where a dataset has one question a row. Where there is none it is the row's
+    place, or in an image folder the file's name.
+    """
+
+    image_id: int | str  # of the dataset's own type
+    image: bytes  # the picture's file, undecoded; empty where the dataset has no picture
+    questions: tuple[Question, ...]  # in the dataset's order
+
+
+class Rows:
+    """A lazy sequence of rows: each is read when it is asked for."""
+
+    def __init__(self, records: Sequence[Any], read: Callable[[int, Any], Row]) -> None:
+        self._records, self._read = records, read
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self[place] for place in range(len(self)))
+
+    def __getitem__(self, place: int) -> Row:
+        place = range(len(self))[place]  # IndexError past the end
+        return self._read(place, self._records[place])
+
+
+def open_rows(data: str | Path, split: str = "validation") -> Rows:
+    """Open a dataset of pictures and questions.
+
+    Args:
+        data: a parquet file; a folder with `{split}.parquet` or `{split}-*.parquet` in it or in its
+            `data/`; a folder of pictures with one of QUESTION_FILES, whose entries have `file_name`
+            and `question`, and may have `image_id` and the other FIELDS; or a Hub id.
+        split: which part of a folder of parquet files, or of a Hub dataset.
+
+    Returns:
+        The rows; an image folder's in the order in which its file first names the pictures.
+
+    Raises:
+        BadData: if the data are missing, empty, damaged or lack a column, or the Hub refuses.
+    """
+    path = Path(data)
+    if path.is_file():
+        return _open_parquet([path], str(path))
+    if path.is_dir():
+        return _open_folder(path, split)
+    if _HUB_ID.fullmatch(str(data)) and path.suffix != ".parquet":
+        return _open_hub(str(data), split)
+    raise BadData(f"{data}: no such file or folder, and not a Hub dataset id (org/name)")
+
+
+def _open_folder(folder: Path, split: str) -> Rows:
+    for place in (folder, folder / "data"):
+        files = sorted(place.glob("*.parquet"))
+        parquet = [file for file in files if f"{file.stem}-".startswith(f"{split}-")]
+        if parquet:
+            return _open_parquet(parquet, f"{folder}, split {split!r}")
+    for name in QUESTION_FILES:
+        if (folder / name).is_file():
+            return _open_image_folder(folder / name)
+    present = ", ".join(sorted(p.name for p in folder.iterdir())[:10])
+    raise BadData(
+        f"{folder}: holds neither {split}.parquet (or {split}-*.parquet, or these under data/) nor "
+        f"a questions file ({', '.join(QUESTION_FILES)}); it holds {present or 'nothing'}"
+    )
+
+
+def _open_parquet(files: Sequence[Path], name: str) -> Rows:
+    import datasets
+
+    filled = [file for file in files if _count_rows(file)]
+    if not filled:
+        raise BadData(f"{name}: empty, it has no rows")
+    # The paths are patterns to `datasets`: a folder named "photos [1]" must be escaped.
+    patterns = [glob.escape(str(file.resolve())) for file in filled]
+    try:
+        dataset = datasets.load_dataset("parquet", data_files=patterns, split="train")
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise BadData(f"{name}: cannot be read: {_one_line(error.__cause__ or error)}") from error
+    return _open_dataset(dataset, name)
+
+
+def _count_rows(file: Path) -> int:
+    # Asked of the footer: `datasets` fails obscurely on a file without rows.
+    from pyarrow import parquet  # type: ignore[import-untyped]  # it ships no types
+
+    try:
+        return int(parquet.read_metadata(file).num_rows)
+    except (OSError, ValueError) as error:
+        raise BadData(f"{file}: not a readable parquet file: {_one_line(error)}") from error
+
+
+def _open_hub(name: str, split: str) -> Rows:
+    import datasets
+
+    try:
+        dataset = datasets.load_dataset(name, split=split)
+    except Exception as error:  # the Hub client's errors share no base class
+        raise BadData(f"{name}: no such path; as a Hub dataset: {_one_line(error)}") from error
+    return _open_dataset(dataset, f"{name}, split {split!r}")
+
+
+def _open_dataset(dataset: Any, name: str) -> Rows:
+    import datasets
+
+    columns = set(dataset.column_names)
+    for renames in RENAMES.values():
+        if columns.issuperset(renames) and columns.isdisjoint(renames.values()):
+            dataset = dataset.rename_columns(renames)
+    _check_columns(dataset, name)
+    dataset = dataset.select_columns([c for c in COLUMNS if c in dataset.column_names])
+    return Rows(dataset.cast_column("image", datasets.Image(decode=False)), _read_record)
+
+
+def _check_columns(dataset: Any, name: str) -> None:
+    if not len(dataset):
+        raise BadData(f"{name}: empty, it has no rows")
+    nested = "questions" in dataset.column_names
+    for column in ("image", "questions" if nested else "question"):
+        _require(column, dataset.column_names, name)
+    if not nested:
+        return
+    inner = getattr(dataset.features["questions"], "feature", None)
+    if not isinstance(inner, Mapping) or "question" not in inner:
+        raise BadData(f"{name}: 'questions' must list {{question, ...}}; it lists {inner}")
+
+
+def _require(column: str, present: Iterable[str], name: str) -> None:
+    if column not in present:
+        raise BadData(f"{name}: has no {column!r}; it has {', '.join(present)}")
+
+
+def _read_record(place: int, record: Mapping[str, Any]) -> Row:
+    asked = record.get("questions", [record]) or ()
+    questions = tuple(_question(i, fields) for i, fields in enumerate(asked))
+    return Row(_known(record.get("image_id"), place), _image_bytes(record["image"]), questions)
+
+
+def _image_bytes(image: Mapping[str, Any] | None) -> bytes:
+    if image is None:
+        return b""
+    return image["bytes"] or _read_file(Path(image["path"] or ""))
+
+
+def _read_file(path: Path) -> bytes:
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)  # one too many: decoding says that it is too big
+
+
+def _question(index: int, fields: Mapping[str, Any]) -> Question:
+    answers = fields.get("answers") or ()
+    answers = [answers] if isinstance(answers, str) else answers
+    return Question(
+        question_id=str(_known(fields.get("question_id"), "")),
+        index=index,
+        text=str(_known(fields["question"], "")),
+        answer=None if fields.get("answer") is None else str(fields["answer"]),
+        # VQA v2 keeps beside each answer how sure its author was.
+        answers=tuple(str(a["answer"] if isinstance(a, Mapping) else a) for a in answers),
+        answer_type=str(_known(fields.get("answer_type"), "")),
+    )
+
+
+def _known(value: Any, otherwise: int | str) -> int | str:
+    return otherwise if value is None else cast(int | str, value)
+
+
+def _open_image_folder(file: Path) -> Rows:
+    pictures: dict[str, list[Mapping[str, Any]]] = {}
+    for where, entry in _entries(file):
+        if not isinstance(entry, Mapping):
+            raise BadData(f"{where}: not an object with file_name and question")
+        for column in "file_name", "question":
+            _require(column, entry, where)
+        pictures.setdefault(str(entry["file_name"]), []).append(entry)
+    if not pictures:
+        raise BadData(f"{file}: empty, it has no questions")
+    return Rows(list(pictures.items()), partial(_read_picture, file.parent))
+
+
+def _entries(file: Path) -> Iterator[tuple[str, Any]]:
+    content = file.read_bytes()
+    lines = [content] if file.suffix == ".json" else content.split(b"\n")
+    for number, line in enumerate(lines, 1):
+        where = f"{file}, line {number}"
+        try:
+            value = json.loads(line) if line.strip() else []
+        except ValueError as error:
+            raise BadData(f"{where}: not JSON: {error}") from error
+        entries = value if isinstance(value, list) else [value]
+        yield from ((f"{where}, entry {i}", entry) for i, entry in enumerate(entries, 1))
+
+
+def _read_picture(folder: Path, place: int, picture: tuple[str, list[Mapping[str, Any]]]) -> Row:
+    name, asked = picture
+    questions = tuple(_question(i, fields) for i, fields in enumerate(asked))
+    return Row(_known(asked[0].get("image_id"), name), _read_file(folder / name), questions)
+
+
+def _one_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
