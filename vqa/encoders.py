@@ -107,17 +107,14 @@ class Encoder(nn.Module):
             through_stride: 0 freezes nothing, the encoder's own stride freezes all of it. Layers
                 past the stage that is read are always frozen: they get no gradient.
         """
-        frozen = self._layers_through(through_stride)
-        for layer in self.network.modules():
-            for parameter in layer.parameters(recurse=False):
-                parameter.requires_grad_(layer not in frozen)
-        thawed = [p for p in self.network.parameters() if p.requires_grad]
-        if thawed:
-            size = self.config.image_size
-            cells = self(torch.zeros(1, 3, size, size, device=self.mean.device)).cells
-            gradients = torch.autograd.grad(cells.sum(), thawed, allow_unused=True)
-            for parameter, gradient in zip(thawed, gradients, strict=True):
-                parameter.requires_grad_(gradient is not None)
+        frozen = {p for m in self._layers_through(through_stride) for p in m.parameters()}
+        parameters = list(self.network.parameters())
+        self.network.requires_grad_(True)
+        size = self.config.image_size
+        cells = self(torch.zeros(1, 3, size, size, device=self.mean.device)).cells
+        gradients = torch.autograd.grad(cells.sum(), parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.requires_grad_(gradient is not None and parameter not in frozen)
 
     def _layers_through(self, stride: int) -> set[nn.Module]:
         """The layers run before the first one whose output is coarser than `stride`."""

@@ -155,7 +155,7 @@ def _refusal(error: BaseException, repo_id: str, revision: str | None) -> str:
         said = error.server_message or _first_line(error)
         hint = f"; {give_token}" if error.response.status_code in (401, 403) else ""
         return f"was refused by the Hub ({error.response.status_code}: {said}){hint}"
-    return f"could not be stored in {constants.HF_HUB_CACHE}: {_first_line(error)}"
+    return f"could not be downloaded to {constants.HF_HUB_CACHE}: {_first_line(error)}"
 
 
 def _first_line(error: BaseException) -> str:

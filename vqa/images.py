@@ -47,10 +47,10 @@ _STARTS = {  # how a file starts, the first that fits -> a Pillow format, or wha
     rb"....ftyp.{0,48}?(hei[cmsx]|hev[cx]|mif1|msf1)": "HEIF",
     rb"\s*%PDF": "a PDF document",
     rb"\s*%!PS|\xc5\xd0\xd3\xc6": "an EPS (PostScript) drawing",
-    rb"\x80[\x02-\x05]": "a Python pickle, which is never opened",
+    rb"\x80[\x02-\x05]": "a Python pickle, which is never opened here",
     rb"(?i)[^\0]*<(!doctype )?html": "a web page (HTML)",
     rb"(?i)[^\0]*<svg": "an SVG drawing",
-    rb"[^\x00-\x08\x0e-\x1a]+\Z": "a text",
+    rb"[^\x00-\x08\x0e-\x1a]+\Z": "a text file",
 }
 _PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf")
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -169,7 +169,7 @@ def _refusing() -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise BadImage(f"The picture is too large: {_SMALLER}.") from error
     except Exception as error:
-        why = str(error).partition(" <")[0]  # Pillow names our buffer's address
+        why = str(error).partition(" <")[0].strip()  # Pillow names our buffer's address
         raise BadImage(f"The picture is damaged ({why}): download or save it again.") from error
 
 
@@ -193,7 +193,7 @@ def _open_file(data: bytes) -> Image.Image:
     fits = (kind for start, kind in _STARTS.items() if re.match(start, data[:1024], re.DOTALL))
     kind = next(fits, "of no known kind")
     if not kind.isupper():
-        raise BadImage(f"The file is {kind}, not a photo: save it as a JPEG, PNG or WebP.")
+        raise BadImage(f"The file is {kind}: give a photo, as a JPEG, PNG, WebP or the like.")
     if kind == "HEIF" and kind not in Image.OPEN:  # pillow-heif adds it, if the program asks
         do = "save it as a JPEG, or install pillow-heif and call its register_heif_opener()"
         raise BadImage(f"The file is a HEIC photo: {do}.")
