@@ -1,0 +1,1 @@
+"""Side-by-side timings; nothing here is asserted by a test."""

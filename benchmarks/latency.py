@@ -1,0 +1,108 @@
+"""What the engine costs beside the bare network, question by question.
+
+    python -m benchmarks.latency --data ../shared/data/coco_vqa
+
+For each of N real questions, in one process and interleaved: the bare torch time (Pillow decode,
+encoder, head), the engine's first answer on the picture, the bare head alone, and the engine's
+answer to a second question.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vqa.engine import Engine
+from vqa.rows import open_rows
+
+WARM_UP = 10
+Timings = dict[str, list[float]]
+
+
+def main() -> None:
+    """Time and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="folder, parquet file or Hub id")
+    parser.add_argument("--split", default="validation")
+    parser.add_argument("--vqa", default="vqa", help="shipped name, folder or Hub id")
+    parser.add_argument("--questions", type=int, default=200)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    engine = Engine.load(args.vqa)
+    timings: Timings = {}
+    for number, (picture, first, second) in enumerate(asked(args.data, args.split)):
+        if number == args.questions + WARM_UP:
+            break
+        measured = measure(engine, picture, first, second)
+        if number >= WARM_UP:
+            for name, milliseconds in measured.items():
+                timings.setdefault(name, []).append(milliseconds)
+    report(timings, args.threads)
+
+
+def asked(data: str, split: str) -> Iterator[tuple[bytes, str, str]]:
+    """A picture, a question on it, and another real question to ask second."""
+    rows = [row for row in open_rows(data, split) if row.questions]
+    for place, row in enumerate(rows):
+        following = rows[(place + 1) % len(rows)].questions[0]
+        yield row.image, row.questions[0].text, following.text
+
+
+def measure(engine: Engine, picture: bytes, first: str, second: str) -> dict[str, float]:
+    """Milliseconds of the four, for one picture."""
+    model = engine.answerer
+    size = model.config.encoder.image_size
+    owner = torch.zeros(1, dtype=torch.long)
+    ids = [torch.tensor([model.question_ids(text)]) for text in (first, second)]
+
+    def bare() -> Tensor:
+        image = Image.open(io.BytesIO(picture)).convert("RGB").resize((size, size), 2)
+        pixels = torch.from_numpy(np.asarray(image)).permute(2, 0, 1)[None].float() / 255
+        cells = model.encode(pixels).cells
+        model(cells, ids[0], owner)
+        return cells
+
+    with torch.inference_mode():
+        cells, bare_first = timed(bare)
+        _, engine_first = timed(lambda: engine.answer(picture, first))
+        _, bare_head = timed(lambda: model(cells, ids[1], owner))
+        _, engine_second = timed(lambda: engine.answer(picture, second))
+    return {
+        "bare decode + encoder + head": bare_first,
+        "engine, first question": engine_first,
+        "bare head": bare_head,
+        "engine, second question": engine_second,
+    }
+
+
+def timed(call: Callable[[], Tensor]) -> tuple[Tensor, float]:
+    """A call's result and its wall time in milliseconds."""
+    start = time.perf_counter()
+    result = call()
+    return result, 1000 * (time.perf_counter() - start)
+
+
+def report(timings: Timings, threads: int) -> None:
+    """Median and 95th percentile of each, and the two ratios of medians."""
+    count = len(next(iter(timings.values())))
+    print(f"{count} questions, {threads} threads, batch 1; milliseconds")
+    print(f"{'':30} {'median':>8} {'95th':>8}")
+    medians = []
+    for name, values in timings.items():
+        medians.append(statistics.median(values))
+        print(f"{name:30} {medians[-1]:8.2f} {float(np.percentile(values, 95)):8.2f}")
+    print(f"first answer / bare:  {medians[1] / medians[0]:.2f} (at most 1.3)")
+    print(f"second answer / head: {medians[3] / medians[2]:.2f} (at most 1.5)")
+
+
+if __name__ == "__main__":
+    main()
