@@ -105,7 +105,6 @@ def tiny_answerer(seed: int = 0) -> Answerer:
             hidden_dim=32,
             attention_dim=32,
             fused_dim=32,
-            answer_dim=32,
         )
         model = Answerer(config, words, answers).eval()
         for layer in model.encoder.modules():  # transformers' own start lets the signal die out

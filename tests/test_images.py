@@ -102,6 +102,7 @@ READ = {  # name of the row -> a file that shows the quarters
     **{f"bad profile {k}": encode(quarters(), k, icc_profile=NO_PROFILE) for k in FORMATS},
     **{f"animated {kind}": animated(kind) for kind in ("GIF", "PNG", "WEBP", "AVIF", "TIFF")},
     "bad orientation": encode(quarters(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"),
+    "bad EXIF TIFF": encode(quarters(), "TIFF", tiffinfo={34665: 10**6}),
     "CMYK JPEG": encode(quarters().convert("CMYK"), "JPEG"),
     "CMYK TIFF": encode(quarters().convert("CMYK"), "TIFF"),
     "palette PNG": encode(quarters().convert("P"), "PNG"),
@@ -154,10 +155,10 @@ def test_other_depths_are_scaled_and_what_is_transparent_is_white(row):
     assert np.abs(read - RAMP[..., None] * 255).max() <= 2
 
 
-def test_a_dim_16_bit_picture_stays_dim():
-    for order in ("<u2", ">u2"):
-        dim = encode(Image.fromarray((RAMP * 6553).astype(order)), "TIFF")
-        assert 24 <= np.asarray(images.load(dim)).max() <= 26
+def test_a_dim_deep_picture_stays_dim():
+    for dim in ((RAMP * 6553).astype("<u2"), (RAMP * 6553).astype(">u2"), np.float32(RAMP / 10)):
+        read = images.load(encode(Image.fromarray(dim), "TIFF"))
+        assert 24 <= np.asarray(read).max() <= 26
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF"])
@@ -214,6 +215,7 @@ REFUSED = {  # name of the row -> a file, and words of the message
     "empty": (b"", "empty"),
     "cut JPEG": (PHOTO[:-500], "cut short"),
     "cut JPEG header": (PHOTO[:100], "damaged"),
+    "cut GIF header": (b"GIF89a\0", r"damaged \(cannot identify image file\): "),
     "cut large JPEG": (encode(quarters(4000, 3000), "JPEG")[:-2000], "cut short"),
     "cut progressive JPEG": (encode(quarters(), "JPEG", progressive=True)[:-9], "cut short"),
     "cut PNG": (encode(quarters(), "PNG")[:-30], "cut short"),

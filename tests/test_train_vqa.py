@@ -60,7 +60,6 @@ def config(tiny_data, encoder, tmp_path):
         hidden_dim=16,
         attention_dim=16,
         fused_dim=16,
-        answer_dim=16,
         batch_size=4,
         head_epochs=2,
         tune_epochs=2,
@@ -112,9 +111,7 @@ def test_interrupted_and_resumed_training_equals_uninterrupted(config, tmp_path,
 
 
 def test_two_processes_learn_what_one_does(config, tmp_path):
-    one = replace(
-        config, word_dropout=0.0, question_dropout=0.0, dropout=0.0
-    )  # dropout draws differ between processes
+    one = replace(config, dropout=0.0)  # dropout draws differ between processes
     two = replace(one, output_dir=str(tmp_path / "two"))
     flags = [f for n, v in vars(two).items() if v != "" for f in (f"--{n}", str(v))]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]

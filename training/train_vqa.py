@@ -33,8 +33,7 @@ from vqa.encoders import pretrained, unfold_batch_norm
 from vqa.models import Answerer, AnswererConfig
 from vqa.rows import Row, open_rows
 
-SHARED = ("word_dim", "hidden_dim", "attention_dim", "fused_dim", "answer_dim", "glimpses")
-SHARED += ("word_dropout", "question_dropout", "dropout", "blind")
+SHARED = ("word_dim", "hidden_dim", "attention_dim", "fused_dim", "glimpses", "dropout", "blind")
 
 
 def _flag(default: Any, text: str) -> Any:
@@ -53,19 +52,16 @@ class TrainConfig:
     image_size: int = _flag(224, "pictures are squashed to this square")
     blind: bool = _flag(False, "question-only ablation: the picture is never looked at")
     word_dim: int = _flag(300, "word embedding")
-    hidden_dim: int = _flag(256, "LSTM state")
+    hidden_dim: int = _flag(512, "LSTM state")
     attention_dim: int = _flag(512, "where question and grid cell meet")
-    fused_dim: int = _flag(512, "where question and attended picture meet")
-    answer_dim: int = _flag(1024, "the layer before the answers")
+    fused_dim: int = _flag(1024, "where question and attended picture meet")
     glimpses: int = _flag(2, "attention maps a question")
-    word_dropout: float = _flag(0.2, "on embeddings; half as many words are hidden whole")
-    question_dropout: float = _flag(0.3, "on the question's vector")
-    dropout: float = _flag(0.5, "on the attention's query and on the classifier")
+    dropout: float = _flag(0.5, "everywhere in the head")
     word_min_count: int = _flag(2, "rarer question words are unknown")
     answer_min_count: int = _flag(2, "rarer answers are not learnt")
     head_epochs: int = _flag(8, "with the encoder frozen, on cached grids")
-    head_lr: float = _flag(3e-3, "of the head while the encoder is frozen")
-    tune_epochs: int = _flag(10, "end to end")
+    head_lr: float = _flag(2e-3, "of the head while the encoder is frozen")
+    tune_epochs: int = _flag(8, "end to end")
     tune_lr: float = _flag(2e-4, "of the head, end to end")
     encoder_lr: float = _flag(5e-5, "of the encoder, end to end")
     freeze_through: int = _flag(0, "stride up to which the encoder stays frozen, end to end")
@@ -74,7 +70,7 @@ class TrainConfig:
     weight_decay: float = _flag(1e-4, "AdamW's")
     warmup: float = _flag(0.05, "share of the steps in which the learning rate rises")
     clip: float = _flag(1.0, "largest norm of the gradient")
-    ema: float = _flag(0.995, "decay of the averaged weights")
+    ema: float = _flag(0.998, "decay of the averaged weights")
     patience: int = _flag(6, "epochs without a better validation accuracy before stopping")
     save_every: int = _flag(500, "steps between two states to resume from")
     bf16: bool = _flag(False, "bfloat16 autocast")

@@ -52,7 +52,7 @@ _STARTS = {  # how a file starts, the first that fits -> a Pillow format, or wha
     rb"(?i)[^\0]*<svg": "an SVG drawing",
     rb"[^\x00-\x08\x0e-\x1a]+\Z": "a text file",
 }
-_PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf")
+_PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _ORIENTATION = 0x0112  # the EXIF tag
 _FILTERS_LOCK = threading.Lock()  # catch_warnings() in two threads at once can leave its filters
 
@@ -206,16 +206,17 @@ def _open_file(data: bytes) -> Image.Image:
 
 def _bare_png(data: bytes) -> bytes:
     """Keep the chunks that make the (first) picture; Pillow refuses files over their texts."""
-    kept, at, name = [data[:8]], 8, b""
+    kept, exif, at, name = [data[:8]], b"", 8, b""
     while name != b"IEND":
         if at + 12 > len(data):
             raise EOFError("it is cut short")
         length, name = struct.unpack_from(">I4s", data, at)
         chunk = data[at : at + 12 + length]
-        if name in _PNG_CHUNKS:  # eXIf goes behind the header, to be known before decoding
-            kept.insert(2 if name == b"eXIf" else len(kept), chunk)
+        if name in _PNG_CHUNKS:
+            kept.append(chunk)
+        exif = chunk if name == b"eXIf" else exif
         at += 12 + length
-    return b"".join(kept)
+    return b"".join([*kept[:2], exif, *kept[2:]])  # orientation is to be known before decoding
 
 
 def _check_size(width: int, height: int) -> None:

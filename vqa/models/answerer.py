@@ -29,14 +29,11 @@ class AnswererConfig:
     num_words: int  # of the question vocabulary, padding and unknown included
     num_answers: int
     word_dim: int = 300  # word embedding
-    hidden_dim: int = 256  # LSTM state
+    hidden_dim: int = 512  # LSTM state, the question's vector
     attention_dim: int = 512  # where question and grid cell meet
-    fused_dim: int = 512  # where question and attended picture meet
-    answer_dim: int = 1024  # the layer before the answers
+    fused_dim: int = 1024  # where question and attended picture meet
     glimpses: int = 2  # attention maps a question
-    word_dropout: float = 0.2  # on embeddings; half as many words are hidden whole
-    question_dropout: float = 0.3  # on the question's vector
-    dropout: float = 0.5  # on the attention's query and on both layers of the classifier
+    dropout: float = 0.5  # on words, question, attention's query, attended picture and classifier
     max_words: int = 30  # longer questions keep their first words
     blind: bool = False  # question-only ablation: the picture is never looked at
 
@@ -62,16 +59,14 @@ class AnswererOutput(NamedTuple):
 
 
 class QuestionEncoder(nn.Module):
-    """Words -> one vector: an LSTM's last state beside the words themselves, weighted."""
+    """Words -> one vector, as the attention-weighted mean of an LSTM's states."""
 
     def __init__(self, config: AnswererConfig) -> None:
         super().__init__()
         self.embedding = nn.Embedding(config.num_words, config.word_dim, padding_idx=Vocab.PAD)
         self.lstm = nn.LSTM(config.word_dim, config.hidden_dim, batch_first=True)
-        self.importance = nn.Linear(config.hidden_dim, 1)
-        self.word_dropout = nn.Dropout(config.word_dropout)
-        self.dropout = nn.Dropout(config.question_dropout)
-        self.dim = config.hidden_dim + config.word_dim
+        self.importance = nn.Linear(config.word_dim + config.hidden_dim, 1)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Encode questions.
@@ -81,18 +76,14 @@ class QuestionEncoder(nn.Module):
                 padding.
 
         Returns:
-            The question vectors (Q, dim) and the weights of their words (Q, T), which sum to 1.
+            The question vectors (Q, hidden_dim) and the weights of their words (Q, T), which sum to
+            1.
         """
-        if self.training:  # now and then a word is unknown, so that an unknown word is no surprise
-            hidden = torch.rand_like(ids, dtype=torch.float) < self.word_dropout.p / 2
-            ids = ids.masked_fill(hidden & (ids != Vocab.PAD), Vocab.UNK)
-        words = self.word_dropout(self.embedding(ids))
+        words = torch.tanh(self.dropout(self.embedding(ids)))
         states, _ = self.lstm(words)  # a state never depends on the padding to its right
-        weights = self.importance(states).squeeze(-1)
-        weights = weights.masked_fill(ids == Vocab.PAD, float("-inf")).softmax(dim=1)
-        last = states[torch.arange(len(ids)), (ids != Vocab.PAD).sum(dim=1) - 1]
-        weighted = (weights.unsqueeze(1) @ words).squeeze(1)
-        return self.dropout(torch.cat([last, weighted], dim=1)), weights
+        scores = self.importance(torch.cat([words, states], dim=-1)).squeeze(-1)
+        weights = scores.masked_fill(ids == Vocab.PAD, float("-inf")).softmax(dim=1)
+        return self.dropout((weights.unsqueeze(-1) * states).sum(dim=1)), weights
 
 
 class Answerer(nn.Module):
@@ -111,16 +102,11 @@ class Answerer(nn.Module):
         self.question = QuestionEncoder(config)
         channels, d = self.encoder.channels, config.attention_dim
         self.cell_key = nn.Linear(channels, d)
-        self.question_key = nn.Linear(self.question.dim, d)
+        self.question_key = nn.Linear(config.hidden_dim, d)
         self.attend = nn.Linear(d, config.glimpses, bias=False)  # softmax ignores a constant
-        self.fuse_question = nn.Linear(self.question.dim, config.fused_dim)
+        self.fuse_question = nn.Linear(config.hidden_dim, config.fused_dim)
         self.fuse_picture = nn.Linear(config.glimpses * channels, config.fused_dim)
-        self.classify = nn.Sequential(
-            nn.Linear(config.fused_dim, config.answer_dim),
-            nn.ReLU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(config.answer_dim, config.num_answers),
-        )
+        self.classify = nn.Linear(config.fused_dim, config.num_answers)
         self.dropout = nn.Dropout(config.dropout)
         self.register_buffer("temperature", torch.ones(()))  # fitted on validation
 
@@ -169,8 +155,10 @@ class Answerer(nn.Module):
         if gaze is not None:
             scores = scores + torch.log(gaze + GAZE_FLOOR)[owner].unsqueeze(1)
         attention = scores.softmax(dim=-1)
-        seen = CELL_LENGTH * F.normalize(attention @ cells[owner], dim=-1)  # (Q, glimpses, C)
-        fused = F.relu(self.fuse_question(question)) * F.relu(self.fuse_picture(seen.flatten(1)))
+        picture = (attention @ cells[owner]).flatten(1)  # (Q, glimpses * C)
+        fused = F.relu(self.fuse_question(question)) * F.relu(
+            self.fuse_picture(self.dropout(picture))
+        )
         return AnswererOutput(self.classify(self.dropout(fused)), attention, word_weights)
 
     def question_ids(self, question: str) -> list[int]:

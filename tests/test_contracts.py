@@ -1,0 +1,125 @@
+"""The house keeps its plan: one-way imports, an exact interface, cards equal to their numbers."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vqa
+from training.card import render
+
+REPOSITORY = Path(__file__).parent.parent
+OURS = ("saliency", "vqa", "training", "ui", "app", "benchmarks", "tests")
+ALLOWED = {  # who may import whom
+    "saliency": {"saliency"},
+    "vqa": {"vqa"},
+    "training": {"training", "vqa", "saliency"},
+    "ui": {"ui", "vqa", "saliency"},
+    "app": {"app", "ui", "vqa"},
+    "benchmarks": {"benchmarks", "vqa", "saliency"},
+}
+CARDS = sorted(p.parent for p in (REPOSITORY / "model_cards").glob("*/model.safetensors"))
+
+
+def sources(package):
+    return sorted((REPOSITORY / package).rglob("*.py")) or [REPOSITORY / f"{package}.py"]
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_imports_point_one_way(package):
+    for path in sources(package):
+        allowed = ALLOWED[package] | ({"saliency"} if path.name == "engine.py" else set())
+        tops = {name.split(".")[0] for name in imported(path)} & set(OURS)
+        assert tops <= allowed, f"{path.name} imports {tops - allowed}"
+
+
+def test_saliency_knows_only_torch_numpy_and_pillow():
+    allowed = {"torch", "numpy", "PIL", "saliency", *sys.stdlib_module_names}
+    for path in sources("saliency"):
+        assert {name.split(".")[0] for name in imported(path)} <= allowed, path.name
+
+
+def test_the_public_interface_is_exact():
+    tree = ast.parse((REPOSITORY / "vqa/__init__.py").read_text())
+    names = {a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names}
+    assert set(vqa.__all__) == names
+    assert vqa.__all__ == sorted(vqa.__all__)
+    assert all(hasattr(vqa, name) for name in vqa.__all__)
+
+
+def test_importing_is_quiet_and_light():
+    code = (
+        "import sys, vqa; heavy = {'transformers', 'datasets', 'evaluate', 'gradio', 'sklearn'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_no_pickle_is_opened():
+    for package in (*ALLOWED, "benchmarks"):
+        for path in sources(package):
+            assert not re.search(r"torch\.load\(|pickle\.load", path.read_text()), path.name
+
+
+def test_files_and_functions_stay_within_the_rules():
+    for package in ALLOWED:
+        for path in sources(package):
+            text = path.read_text(encoding="utf-8")
+            assert text.count("\n") <= 320, path.name
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                    doc = (ast.get_docstring(node) or "").count("\n") + 1
+                    assert node.end_lineno - node.lineno + 1 - doc <= 60, node.name
+
+
+@pytest.mark.parametrize("folder", CARDS, ids=[p.name for p in CARDS])
+def test_a_card_says_what_its_numbers_say(folder):
+    assert (folder / "README.md").read_text(encoding="utf-8") == render(folder)
+
+
+@pytest.mark.parametrize("folder", CARDS, ids=[p.name for p in CARDS])
+def test_shipped_weights_are_small_and_load(folder):
+    assert (folder / "model.safetensors").stat().st_size <= 25 * 2**20
+    assert vqa.load(folder.name)
+
+
+def test_the_readme_shows_the_numbers_of_the_card():
+    import json
+
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    for name, result in json.loads((REPOSITORY / "model_cards/vqa/metrics.json").read_text())[
+        "results"
+    ].items():
+        numbers = [result["metrics"][k] for k in ("all", "yes/no", "number", "other", "not yes/no")]
+        assert " | ".join(map(str, numbers)) in readme, name
+
+
+def test_the_readme_names_the_space_s_settings():
+    front = (REPOSITORY / "README.md").read_text(encoding="utf-8").split("---")[1]
+    settings = dict(re.findall(r"^(\w+): (.+)$", front, re.M))
+    pinned = dict(
+        re.findall(r"^([\w-]+)==([\w.]+)", (REPOSITORY / "constraints.txt").read_text(), re.M)
+    )
+    assert settings["sdk"] == "gradio"
+    assert settings["sdk_version"] == pinned["gradio"]
+    assert settings["app_file"] == "app.py"
+    assert (REPOSITORY / settings["app_file"]).exists()
+    assert settings["license"] == "apache-2.0"
