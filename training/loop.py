@@ -12,6 +12,7 @@ import dataclasses
 import json
 import math
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,7 @@ class Progress:
     step: int = 0
     best: float = -math.inf
     best_epoch: int = -1
+    cpu_seconds: float = 0.0  # of this process, also before an interruption
     done: bool = False
 
     def state_dict(self) -> dict[str, Any]:
@@ -142,6 +144,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.steps = max(1, self.task.num_samples() // self.schedule.batch_size)
+        self.started = time.process_time() - self.progress.cpu_seconds
 
     def epoch(self) -> None:
         """The rest of the current epoch, its validation, and the verdict whether to go on."""
@@ -216,6 +219,7 @@ class _Run:
         """Write, then rename: a state that is there is whole."""
         fresh, state, old = (self.folder / name for name in ("state.new", "state", "state.old"))
         accelerator = self.accelerator
+        self.progress.cpu_seconds = time.process_time() - self.started
         if accelerator.is_main_process:
             shutil.rmtree(fresh, ignore_errors=True)
         accelerator.wait_for_everyone()

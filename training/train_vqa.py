@@ -12,7 +12,6 @@ ablation. Run the same command again to resume; on several processes run it unde
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,7 +25,7 @@ from torch.utils.data import ConcatDataset
 
 from training.answer_task import AnswerTask, fit_temperature
 from training.data import QuestionSet, build_vocabularies, encode_rows
-from training.loop import Schedule, fit
+from training.loop import Progress, Schedule, fit
 from training.record import plain_paths, provenance, record
 from vqa import checkpoints, images
 from vqa.encoders import pretrained, unfold_batch_norm
@@ -100,7 +99,6 @@ def train(config: TrainConfig) -> Path:
         TrainingDiverged: if the loss becomes NaN or infinite.
         OtherSettings: if a run with other settings was interrupted there.
     """
-    started = time.process_time()
     output = Path(config.output_dir)
     work = output.with_name(output.name + ".state")
     accelerator = Accelerator(
@@ -116,17 +114,19 @@ def train(config: TrainConfig) -> Path:
         model = build(config, rows[0])
     set_seed(config.seed, device_specific=True)
     stages = {"head": config.head_epochs, "tune": 0 if config.blind else config.tune_epochs}
+    cpu_seconds = 0.0
     for stage, epochs in stages.items():
         if epochs:
-            model = _run_stage(
+            model, progress = _run_stage(
                 stage, epochs, model, rows=rows, config=config, accelerator=accelerator, work=work
             )
+            cpu_seconds += progress.cpu_seconds
     checkpoints.to_storage_precision(model)
     model.temperature.fill_(fit_temperature(model, QuestionSet(rows[1], model), accelerator))
     if accelerator.is_main_process:
         checkpoints.save(model, output)
-        recipe = {"cpu_hours": round((time.process_time() - started) / 3600, 2)}
-        recipe["config"] = plain_paths(asdict(config))
+        cpu_hours = round(cpu_seconds * accelerator.num_processes / 3600, 2)
+        recipe = {"cpu_hours": cpu_hours, "config": plain_paths(asdict(config))}
         record(output / "metrics.json", "training", provenance() | recipe)
     accelerator.wait_for_everyone()
     accelerator.end_training()
@@ -149,7 +149,7 @@ def _run_stage(
     config: TrainConfig,
     accelerator: Accelerator,
     work: Path,
-) -> Answerer:
+) -> tuple[Answerer, Progress]:
     """One stage, from the model it is given to the best model it saw."""
     frozen = stage == "head"
     model.encoder.freeze(config.stride if frozen else config.freeze_through)
@@ -173,8 +173,8 @@ def _run_stage(
         best=best,
     )
     shared = {n: getattr(config, n) for n in Schedule.__dataclass_fields__ if n != "epochs"}
-    fit(task, Schedule(epochs=epochs, **shared), accelerator, work / stage)
-    return _load(best)
+    progress = fit(task, Schedule(epochs=epochs, **shared), accelerator, work / stage)
+    return _load(best), progress
 
 
 def _load(directory: Path) -> Answerer:
