@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, value in SWITCHES.items():
         os.environ.setdefault(name, value)
 
-    from ui import guards, theme
+    from ui import guards
     from vqa.checkpoints import BadCheckpoint
     from vqa.engine import Engine
 
@@ -60,13 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         engine = Engine.load(vqa=flags.vqa)
     except BadCheckpoint as error:
         raise SystemExit(str(error)) from error
-    create_demo(engine).launch(
-        server_name=flags.host,
-        server_port=flags.port,
-        theme=theme.theme(),
-        css_paths=theme.STYLE,
-        **guards.launch_settings(),
-    )
+    demo = create_demo(engine)
+    demo.launch(server_name=flags.host, server_port=flags.port, **guards.launch_settings())
 
 
 if __name__ == "__main__":

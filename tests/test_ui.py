@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import gradio as gr
+import httpx
 import numpy as np
 import pytest
+from gradio.data_classes import ImageData
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from PIL import Image
 
-from ui import answers, ask, examples, guards
+from app import SWITCHES, create_demo, main
+from ui import answers, examples, guards
 from vqa import text
 from vqa.engine import Engine
 from vqa.images import load
@@ -29,9 +37,18 @@ def engine(tiny_checkpoint):
 
 @pytest.fixture(scope="module")
 def demo(engine):
-    from app import create_demo
+    """The page, served."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        where = {"server_name": "127.0.0.1", "server_port": probe.getsockname()[1]}
 
-    demo = create_demo(engine)
+    async def serve():
+        demo = create_demo(engine)
+        demo.launch(prevent_thread_lock=True, quiet=True, **where, **guards.launch_settings())
+        return demo
+
+    # Without a running event loop, gradio makes some for its locks and leaves them open.
+    demo = asyncio.run(serve())
     yield demo
     demo.close()
 
@@ -82,9 +99,9 @@ def test_importing_the_app_imports_nothing_heavy():
     assert run.stdout.strip() == "[]"
 
 
-def test_a_model_that_is_not_there_ends_the_app_in_one_line(tmp_path):
-    from app import main
-
+def test_a_model_that_is_not_there_ends_the_app_in_one_line(tmp_path, monkeypatch):
+    for name, value in SWITCHES.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit) as stop:
         main(["--vqa", str(tmp_path / "nowhere")])
     assert "nowhere" in str(stop.value)
@@ -152,27 +169,45 @@ def test_there_is_one_public_endpoint(demo):
     assert demo.get_api_info()["unnamed_endpoints"] == {}
 
 
-def test_programs_get_the_answer_as_data(engine, demo):
-    cat = examples.EXAMPLES[0]
-    found = engine.answer(cat.path, "what color is it?")
-    data = answers.as_data(found)
-    assert data["answer"] == found.text
-    assert data["top"][0] == [found.text, found.probability]
-    assert np.sum(data["attention"]) == pytest.approx(1, abs=1e-5)
+def test_programs_get_an_answer_or_the_reason(demo):
+    client = Client(demo.local_url, verbose=False)
+    picture = handle_file(examples.EXAMPLES[0].path)
+    found = client.predict(picture, "what color is it?", api_name="/answer")
+    assert found["top"][0] == [found["answer"], found["probability"]]
+    assert np.sum(found["attention"]) == pytest.approx(1, abs=1e-5)
+    with pytest.raises(AppError, match="The question is empty"):
+        client.predict(picture, "", api_name="/answer")
+    with pytest.raises(AppError, match="no picture yet"):
+        client.predict(None, "what color is it?", api_name="/answer")
+    client.close()
+
+
+def test_no_call_gets_around_the_queue(demo):
+    question = {"data": [None, "what is it?"]}
+    reply = httpx.post(demo.local_url + "gradio_api/run/answer", json=question)
+    assert reply.status_code >= 400
+
+
+def test_the_server_refuses_more_than_ten_megabytes(demo):
+    files = {"files": ("big.jpg", b"\xff" * (10 * 2**20 + 1))}
+    assert httpx.post(demo.local_url + "gradio_api/upload", files=files).status_code == 413
+
+
+def test_every_answer_carries_the_content_policy(demo):
+    for path in ("", "config", "no/such/page"):
+        policy = httpx.get(demo.local_url + path).headers["Content-Security-Policy"]
+        assert "default-src 'self'" in policy
+        assert "http" not in policy
 
 
 def test_calls_wait_in_one_queue_with_an_end(demo):
     assert demo._queue.max_size == 64
-    assert demo.default_config is not None
     model = [fn for fn in demo.fns.values() if fn.concurrency_id == "model"]
     assert len(model) == 4
     assert demo.api_open is False
 
 
 def test_an_upload_is_handed_over_unopened(tmp_path):
-    import gradio as gr
-    from gradio.data_classes import ImageData
-
     picture = guards.as_uploaded(gr.Image(type="filepath", image_mode=None))
     bomb = ImageData(path=str(tmp_path / "bomb"), orig_name="a.gif")
     assert picture.preprocess(bomb) == str(tmp_path / "bomb")
@@ -185,4 +220,3 @@ def test_launch_keeps_to_the_limits():
     assert settings["max_file_size"] == "10mb"
     assert settings["show_error"] is False
     assert all(Path(path).is_file() for path in settings["allowed_paths"])
-    assert "ask" in ask.__name__

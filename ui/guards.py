@@ -10,6 +10,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ui import theme
 from ui.examples import EXAMPLES
 
 # The page fetches nothing from elsewhere, whatever a question, an answer or a library says. Gradio
@@ -71,8 +72,10 @@ def queue(demo: gr.Blocks) -> gr.Blocks:
 
 
 def launch_settings() -> dict[str, Any]:
-    """Arguments for `launch()` that keep strangers' uploads small and errors quiet."""
+    """Arguments for `launch()`, all but the address: the look, small uploads, quiet errors."""
     return {
+        "theme": theme.theme(),
+        "css_paths": theme.STYLE,
         "allowed_paths": [str(example.path) for example in EXAMPLES],
         "app_kwargs": {"middleware": [Middleware(ContentPolicy)]},
         "footer_links": [],

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -24,6 +22,8 @@ import numpy.typing as npt
 # Importing a plugin registers its format; Pillow would else import all forty at the first WebP.
 from PIL import AvifImagePlugin, Image, ImageOps, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
+from vqa import sniff
+
 if TYPE_CHECKING:
     import torch
 
@@ -36,23 +36,6 @@ _SMALLER = f"make it smaller, the limit is {MAX_PIXELS // 10**6} megapixels"
 Array: TypeAlias = npt.NDArray[Any]
 Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | Array
 
-_STARTS = {  # how a file starts, the first that fits -> a Pillow format, or what it is instead
-    rb"\xff\xd8\xff": "JPEG",
-    rb"\x89PNG\r\n\x1a\n": "PNG",
-    rb"GIF8[79]a": "GIF",
-    rb"BM[^\0]{0,16}\0": "BMP",  # a text has no zeros
-    rb"II[*+]\0|MM\0[*+]": "TIFF",
-    rb"RIFF....WEBP": "WEBP",
-    rb"....ftyp.{0,48}?avi[fs]": "AVIF",
-    rb"....ftyp.{0,48}?(hei[cmsx]|hev[cx]|mif1|msf1)": "HEIF",
-    rb"\s*%PDF": "a PDF document",
-    rb"\s*%!PS|\xc5\xd0\xd3\xc6": "an EPS (PostScript) drawing",
-    rb"\x80[\x02-\x05]": "a Python pickle, which is never opened here",
-    rb"(?i)[^\0]*<(!doctype )?html": "a web page (HTML)",
-    rb"(?i)[^\0]*<svg": "an SVG drawing",
-    rb"[^\x00-\x08\x0e-\x1a]+\Z": "a text file",
-}
-_PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _ORIENTATION = 0x0112  # the EXIF tag
 _FILTERS_LOCK = threading.Lock()  # catch_warnings() in two threads at once can leave its filters
 
@@ -183,40 +166,27 @@ def _open(raw: bytes | Image.Image) -> tuple[Image.Image, int]:
             image.load()  # in here, since this reads its tags again, and warns of them
         exif, orientation = Image.Exif(), 1
         with suppress(Exception):  # a camera's broken notes are no reason to refuse its picture
-            exif.load(image.info.get("exif", b""))  # nothing in a TIFF: Pillow turns it by itself
+            notes = image.info.get("exif", b"")  # nothing in a TIFF: Pillow turns it by itself
+            exif.load(notes if len(notes) <= sniff.MAX_EXIF else b"")
             orientation = int(exif.get(_ORIENTATION, 1))
     return image, orientation
 
 
 def _open_file(data: bytes) -> Image.Image:
     """Choose the one decoder by the first bytes, and refuse what is cut short."""
-    fits = (kind for start, kind in _STARTS.items() if re.match(start, data[:1024], re.DOTALL))
-    kind = next(fits, "of no known kind")
+    kind = sniff.kind(data)
     if not kind.isupper():
         raise BadImage(f"The file is {kind}: give a photo, as a JPEG, PNG, WebP or the like.")
     if kind == "HEIF" and kind not in Image.OPEN:  # pillow-heif adds it, if the program asks
         do = "save it as a JPEG, or install pillow-heif and call its register_heif_opener()"
         raise BadImage(f"The file is a HEIC photo: {do}.")
-    stream = BytesIO(_bare_png(data) if kind == "PNG" else data)
+    if kind == "TIFF":
+        sniff.check_tiff(data)
+    stream = BytesIO(sniff.bare_png(data) if kind == "PNG" else data)
     image = Image.open(stream, formats=[kind])
     if kind == "JPEG" and data.rfind(b"\xff\xd9", stream.tell()) < 0:
         raise EOFError("it is cut short")
     return image
-
-
-def _bare_png(data: bytes) -> bytes:
-    """Keep the chunks that make the (first) picture; Pillow refuses files over their texts."""
-    kept, exif, at, name = [data[:8]], b"", 8, b""
-    while name != b"IEND":
-        if at + 12 > len(data):
-            raise EOFError("it is cut short")
-        length, name = struct.unpack_from(">I4s", data, at)
-        chunk = data[at : at + 12 + length]
-        if name in _PNG_CHUNKS:
-            kept.append(chunk)
-        exif = chunk if name == b"eXIf" else exif
-        at += 12 + length
-    return b"".join([*kept[:2], exif, *kept[2:]])  # orientation is to be known before decoding
 
 
 def _check_size(width: int, height: int) -> None:
