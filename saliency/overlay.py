@@ -32,7 +32,9 @@ PALETTE: NDArray[np.uint8] = np.stack(
     axis=1,
 ).astype(np.uint8)
 PALETTE.flags.writeable = False
-_PALETTE_RGBA = np.concatenate([PALETTE, _LEVELS[:, None].astype(np.uint8)], axis=1)
+# Half as hot is more than half as opaque, or all but the hottest place would be lost on a photo.
+_ALPHA: NDArray[np.uint8] = (255 * np.sqrt(_LEVELS / 255)).round().astype(np.uint8)
+_PALETTE_RGBA = np.concatenate([PALETTE, _ALPHA[:, None]], axis=1)
 
 _ROWS = ("upper", "middle", "lower")
 _COLUMNS = ("left", "centre", "right")
@@ -73,7 +75,7 @@ def blend(picture: Image.Image, values: NDArray[np.floating], opacity: float) ->
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity is {opacity} and must be from 0 to 1")
     levels = _levels(values, picture.size)
-    mask = Image.fromarray((_LEVELS * opacity).round().astype(np.uint8)[levels])
+    mask = Image.fromarray((_ALPHA * opacity).round().astype(np.uint8)[levels])
     return Image.composite(Image.fromarray(PALETTE[levels]), picture.convert("RGB"), mask)
 
 

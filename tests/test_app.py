@@ -8,67 +8,55 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
-import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from app import create_demo
 from ui.guards import launch_settings
 from vqa.engine import Engine
 
 ROOT = Path(__file__).parents[1]
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
-]
-START_SECONDS = 90
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)  # None: playwright's own
+FLAGS = """
+--no-sandbox --disable-gpu --disable-background-networking --disable-component-update
+--disable-sync --no-first-run --use-fake-ui-for-media-stream --use-fake-device-for-media-stream
+"""
 
 
 class Visit:
     """A browser window on the page, and what went on behind it."""
 
-    def __init__(self, page: Page, url: str) -> None:
-        self.page, self.url = page, url
-        self.problems: list[str] = []
-        self.requests: list[str] = []
+    def __init__(self, page, url):
+        self.page, self.url, self.problems, self.requests = page, url, [], []
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url))
         page.goto(url)
         expect(self["#pictures button"].first).to_be_visible()
 
-    def _console(self, message) -> None:
+    def _console(self, message):
         if message.type == "error":
             self.problems.append(message.text)
 
-    def __getitem__(self, selector: str) -> Locator:
+    def __getitem__(self, selector):
         return self.page.locator(selector)
 
-    def choose(self, example: str) -> None:
+    def choose(self, example):
         """Press an example and wait for its answer."""
         before = self.heat() if self[".heat"].count() else ""
         self.page.get_by_role("button", name=example, exact=True).click()
         self.wait_for_another_map(before)
 
-    def ask(self, question: str) -> None:
+    def ask(self, question):
         self["#question textarea"].fill(question)
         self["#submit"].click()
 
-    def upload(self, name: str, content: bytes) -> None:
+    def upload(self, name, content):
         """Give the page a file, and wait until it has it."""
         with self.page.expect_response("**/upload?*"):
             self["#picture input[type=file]"].set_input_files(
@@ -76,64 +64,51 @@ class Visit:
             )
         expect(self["#picture img"]).to_be_attached()
 
-    def heat(self) -> str:
+    def heat(self):
         return self[".heat"].get_attribute("src") or ""
 
-    def wait_for_another_map(self, before: str) -> None:
+    def wait_for_another_map(self, before):
         self.page.wait_for_function(
             "before => { const i = document.querySelector('.heat'); return i && i.src !== before }",
             arg=before,
         )
 
-    def strangers(self) -> list[str]:
+    def strangers(self):
         """Addresses outside the page's own that it asked for."""
         own = (self.url, "data:", "blob:" + self.url)
         return [address for address in self.requests if not address.startswith(own)]
 
 
-@pytest.fixture(scope="module")
-def url(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The running page, with the shipped model if there is one."""
-    shipped = ROOT / "model_cards" / "vqa" / "config.json"
-    model = "vqa" if shipped.exists() else str(tiny_checkpoint)
-    port = free_port()
-    command = [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(port), "--vqa", model]
-    folder = tmp_path_factory.mktemp("page")
-    environment = os.environ | {"GRADIO_TEMP_DIR": str(folder / "uploads"), "OMP_NUM_THREADS": "1"}
-    with (folder / "log").open("w+") as log:
-        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-        try:
-            wait_until_served(address := f"http://127.0.0.1:{port}/", server, folder / "log")
-            yield address
-        finally:
-            server.terminate()
-            server.wait(20)
-    assert "Traceback" not in (folder / "log").read_text()
-
-
-def free_port() -> int:
+def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def wait_until_served(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            httpx.get(address, timeout=5).raise_for_status()
-        except httpx.HTTPError:
-            time.sleep(0.2)
-        else:
-            return
-    pytest.fail(f"the page did not start:\n{log.read_text()}")
+@pytest.fixture(scope="module")
+def url(tiny_checkpoint, tmp_path_factory):
+    """The running page, with the shipped model if there is one."""
+    shipped = (ROOT / "model_cards" / "vqa" / "config.json").exists()
+    port = str(free_port())
+    command = [sys.executable, "-u", "app.py", "--host", "127.0.0.1", "--port", port]
+    command += ["--vqa", "vqa" if shipped else str(tiny_checkpoint)]
+    uploads = {"GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("uploads"))}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=os.environ | uploads, **pipes) as server:
+        start = list(takewhile(lambda line: "Running on" not in line, server.stdout))
+        if server.poll() is not None:
+            pytest.fail("the page did not start:\n" + "".join(start))
+        yield f"http://127.0.0.1:{port}/"
+        server.terminate()
+        log = server.stdout.read()
+    assert "Traceback" not in log
 
 
 @pytest.fixture(scope="module")
-def context() -> Iterator[BrowserContext]:
+def context():
     """A browser with an empty profile; its tabs share a cache, as a person's do."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
         context = browser.new_context(viewport={"width": 1440, "height": 900})
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         context.set_default_timeout(20_000)
@@ -142,7 +117,7 @@ def context() -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def visit(context: BrowserContext, url: str) -> Iterator[Visit]:
+def visit(context, url):
     """A fresh tab; nothing may go wrong behind it, and nobody else be asked."""
     visit = Visit(context.new_page(), url)
     yield visit
@@ -151,16 +126,15 @@ def visit(context: BrowserContext, url: str) -> Iterator[Visit]:
     assert visit.strangers() == []
 
 
-def encoded(mode: str, file_format: str, size: tuple[int, int] = (64, 48)) -> bytes:
+def encoded(mode, file_format):
     buffer = io.BytesIO()
-    Image.radial_gradient("L").resize(size).convert(mode).save(buffer, file_format)
+    Image.radial_gradient("L").convert(mode).save(buffer, file_format)
     return buffer.getvalue()
 
 
 def test_an_example_and_a_question_give_an_answer_and_another_map(visit):
     visit.choose("Cat")
     expect(visit["#answer h2"]).not_to_be_empty()
-    expect(visit["#guesses meter"]).to_have_count(5)
     first = visit.heat()
     visit.ask("what color is it?")
     visit.wait_for_another_map(first)
@@ -182,9 +156,9 @@ def test_the_guesses_are_sorted_and_their_bars_start_at_zero(visit):
 def test_an_example_question_is_asked_at_once(visit):
     visit.choose("Flower")
     before = visit.heat()
-    visit.page.get_by_role("button", name="How many flowers are there?").click()
+    visit.page.get_by_role("button", name="What color is the flower?").click()
     visit.wait_for_another_map(before)
-    expect(visit["#question textarea"]).to_have_value("How many flowers are there?")
+    expect(visit["#question textarea"]).to_have_value("What color is the flower?")
 
 
 def test_the_opacity_slider_fades_the_map_without_asking_the_server(visit):
@@ -202,7 +176,7 @@ def test_the_opacity_slider_fades_the_map_without_asking_the_server(visit):
 def test_the_map_is_told_in_words(visit):
     visit.choose("Astronaut")
     words = visit[".heat"].get_attribute("alt") or ""
-    assert words.startswith("The model looked ")
+    assert words.startswith("Where the model looked: ")
     expect(visit["#view figcaption"]).to_contain_text(words)
 
 
@@ -252,6 +226,7 @@ def test_another_picture_clears_the_old_answer(visit):
 def test_a_photo_from_the_webcam_is_answered(visit):
     visit.page.get_by_label("Capture from camera").click()
     visit["#picture"].get_by_text("Click to Access Webcam").click()
+    visit.page.wait_for_function("document.querySelector('#picture video')?.videoWidth > 0")
     visit["#picture"].get_by_label("capture photo").click()
     expect(visit["#picture img"]).to_be_visible()
     visit.ask("what color is it?")

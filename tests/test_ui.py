@@ -114,7 +114,7 @@ def test_the_map_lies_on_the_picture_and_is_told_in_words():
     assert picture.size == (960, 480)
     assert heat.mode == "RGBA"
     assert heat.size == (192, 96)
-    assert layers["words"] == "The model looked mostly lower left."
+    assert layers["words"] == "Where the model looked: mostly lower left."
 
 
 @pytest.mark.parametrize("size", [(5000, 120), (120, 5000)])

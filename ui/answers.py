@@ -74,7 +74,7 @@ def layers(picture: Image.Image, found: Answer) -> dict[str, str]:
     return {
         "picture": data_uri(shown, "JPEG", quality=85),
         "heat": data_uri(overlay.heat(found.attention, size), "PNG", compress_level=1),
-        "words": f"The model looked {overlay.describe(found.attention)}.",
+        "words": f"Where the model looked: {overlay.describe(found.attention)}.",
     }
 
 

@@ -15,7 +15,7 @@ from vqa.images import BadImage
 from vqa.text import BadText
 
 # All calls of the model wait in one queue, and the page fetches nothing but through these.
-_MODEL: dict[str, Any] = {"concurrency_id": "model", "show_progress": "hidden"}
+_MODEL: dict[str, Any] = {"concurrency_id": "model"}
 _PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 
 
@@ -96,15 +96,12 @@ def _answer_in_the_page(engine: Engine, asking: Asking, result: Result) -> None:
     def replace_picture() -> tuple[Any, ...]:
         return texts(ANY_PICTURE), *nothing()
 
-    asked = gr.on(
-        [button.click, question.submit], ask, [picture, question], [*result], **_MODEL, **_PRIVATE
-    )
+    waiting = {"show_progress": "minimal", "show_progress_on": result.view, **_MODEL, **_PRIVATE}
+    asked = gr.on([button.click, question.submit], ask, [picture, question], [*result], **waiting)
     other_picture = pictures.select(
-        choose_picture, None, [picture, question, questions, *result], **_MODEL, **_PRIVATE
+        choose_picture, None, [picture, question, questions, *result], **waiting
     )
-    other_question = questions.select(
-        choose_question, picture, [question, *result], **_MODEL, **_PRIVATE
-    )
+    other_question = questions.select(choose_question, picture, [question, *result], **waiting)
     gr.on(
         [picture.input, picture.clear],
         replace_picture,

@@ -64,31 +64,31 @@ EXAMPLES = (
         "Coffee",
         "skimage",
         "data/coffee.png",
-        ("What is in the cup?", "What color is the cup?", "Is there a spoon?"),
+        ("What is the table made of?", "What is in the cup?", "Is there a spoon?"),
     ),
     Example(
         "Astronaut",
         "skimage",
         "data/astronaut.png",
-        ("What is the woman wearing?", "What color is the suit?", "Is she smiling?"),
+        ("Is she smiling?", "What is the woman wearing?", "What color is the suit?"),
     ),
     Example(
         "Rocket",
         "skimage",
         "data/rocket.jpg",
-        ("What is in the sky?", "Is it day or night?", "Is this outdoors?"),
+        ("Is it day or night?", "What is in the sky?", "Is this outdoors?"),
     ),
     Example(
         "Temple",
         "sklearn",
         "datasets/images/china.jpg",
-        ("What kind of building is this?", "What color is the sky?", "Are there any people?"),
+        ("What color is the sky?", "What is in the background?", "Are there any people?"),
     ),
     Example(
         "Flower",
         "sklearn",
         "datasets/images/flower.jpg",
-        ("What color is the flower?", "How many flowers are there?", "What is this?"),
+        ("How many flowers are there?", "What color is the flower?", "What is this?"),
     ),
 )
 

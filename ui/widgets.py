@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import gradio as gr
+import numpy as np
 
+from saliency import overlay
+from ui.examples import data_uri
+
+_LEGEND = (96, 8)  # pixels
 _CHOICES = """
 <div role="group" aria-label="${label}">
 {{#each value}}<button type="button">
@@ -32,7 +37,7 @@ _MAP = """
 <img class="heat" src="{{value.heat}}" alt="{{value.words}}">
 </div>
 <figcaption><span>{{value.words}}</span>
-<span class="scale" aria-hidden="true">less <i></i> more</span></figcaption>
+<span class="scale" aria-hidden="true">less <img src="{{legend}}" alt=""> more</span></figcaption>
 <label class="opacity"><span>Map opacity</span>
 <input type="range" min="0" max="100" value="70">
 <output>70%</output></label>
@@ -56,6 +61,8 @@ const fade = () => {
   element.querySelector('output').textContent = slider.value + '%';
 };
 element.addEventListener('input', fade);
+for (const id of ['note', 'result'])  // so that screen readers say what is new
+  document.getElementById(id)?.setAttribute('aria-live', 'polite');
 watch('value', () => {
   fade();
   if (props.value && window.innerWidth < 900)  // one column: the answer is further down
@@ -89,4 +96,11 @@ def texts(words: Sequence[str]) -> list[dict[str, str]]:
 
 def map_view() -> gr.HTML:
     """A picture under its map, with a slider for the opacity; its value is `answers.layers`."""
-    return gr.HTML(html_template=_MAP, js_on_load=_FADE, apply_default_css=False, elem_id="view")
+    ramp = overlay.heat(np.linspace(0, 1, 64)[None], _LEGEND)
+    return gr.HTML(
+        html_template=_MAP,
+        js_on_load=_FADE,
+        apply_default_css=False,
+        elem_id="view",
+        legend=data_uri(ramp, "PNG"),
+    )
