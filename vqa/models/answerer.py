@@ -126,7 +126,9 @@ class Answerer(nn.Module):
         if self.config.blind:
             height, width = self.encoder.grid_size
             shape = (len(pixels), height * width, self.encoder.channels)
-            return Grid(pixels.new_zeros(shape), height, width)
+            # Constant cells, not zeros: a product with nothing would cripple the ablation.
+            constant = CELL_LENGTH / self.encoder.channels**0.5
+            return Grid(pixels.new_full(shape, constant), height, width)
         grid = self.encoder(pixels)
         return Grid(CELL_LENGTH * F.normalize(grid.cells, dim=-1), grid.height, grid.width)
 
