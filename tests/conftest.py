@@ -85,9 +85,9 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("data") / "tiny"
     folder.mkdir()
-    table = pa.Table.from_pylist(tiny_rows())
-    for split in ("train", "validation"):
-        pq.write_table(table, folder / f"{split}.parquet")
+    rows = tiny_rows()
+    for split, some in (("train", rows[::-1]), ("validation", rows)):
+        pq.write_table(pa.Table.from_pylist(some), folder / f"{split}.parquet")
     return folder
 
 

@@ -142,5 +142,6 @@ def test_no_question_and_too_long_a_question_are_refused(model, question):
         model.question_ids(question)
 
 
-def test_a_long_question_keeps_its_first_words(model):
-    assert len(model.question_ids("is it a square " * 20)) == model.config.max_words
+def test_a_question_of_too_many_words_is_refused_with_the_limit(model):
+    with pytest.raises(BadText, match="80 words and the limit is 30"):
+        model.question_ids("is it a square " * 20)

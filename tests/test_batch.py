@@ -151,6 +151,17 @@ def test_rows_with_the_same_picture_are_answered_each_in_its_place(tiny_checkpoi
     ]
 
 
+def test_an_image_folder_is_answered_as_a_table_of_the_same_is(whole, tiny_checkpoint, tmp_path):
+    entries = []
+    for row in tiny_rows():
+        (tmp_path / row["image"]["path"]).write_bytes(row["image"]["bytes"])
+        named = {"file_name": row["image"]["path"], "image_id": row["image_id"]}
+        entries += [{**named, **asked} for asked in row["questions"]]
+    (tmp_path / "questions.jsonl").write_text("\n".join(map(json.dumps, entries)))
+    out = tmp_path / "preds.jsonl"
+    assert answer(tmp_path, out, tiny_checkpoint, "--batch_size", "3") == whole
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [

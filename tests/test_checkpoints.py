@@ -79,6 +79,29 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         checkpoints.save(tiny_answerer(), tmp_path / "file" / "model")
 
 
+def test_a_file_in_the_way_is_not_replaced(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(NotADirectoryError, match=r"notes\.txt is a file"):
+        checkpoints.save(tiny_answerer(), tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_an_interruption_in_mid_swap_brings_the_old_checkpoint_back(folder, monkeypatch):
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    rename, calls = checkpoints.Path.rename, []
+
+    def interrupted(self, target):
+        calls.append(1)
+        if len(calls) == 2:  # the old one is out, the new one not yet in
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(checkpoints.Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(tiny_answerer(seed=3), folder)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
 def test_an_unknown_name_lists_what_ships():
     with pytest.raises(BadCheckpoint, match="'nothing' is no folder, no shipped model"):
         checkpoints.load("nothing")
@@ -139,6 +162,23 @@ def test_an_unknown_encoder_field_is_named(folder):
     encoder = json.loads((folder / "config.json").read_text())["encoder"]
     edit_config(folder, encoder={**encoder, "strides": 3})
     with pytest.raises(BadCheckpoint, match="strides"):
+        checkpoints.load(folder)
+
+
+def test_an_unknown_field_of_the_architecture_is_named(folder):
+    encoder = json.loads((folder / "config.json").read_text())["encoder"]
+    encoder["architecture"]["width_multiplier"] = 2
+    edit_config(folder, encoder=encoder)
+    with pytest.raises(BadCheckpoint, match="unknown field width_multiplier"):
+        checkpoints.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("glimpses", -1), ("hidden_dim", "x"), ("dropout", 7), ("encoder", 3)]
+)
+def test_a_senseless_value_in_the_config_is_refused(folder, name, value):
+    edit_config(folder, **{name: value})
+    with pytest.raises(BadCheckpoint, match="model"):
         checkpoints.load(folder)
 
 

@@ -66,6 +66,20 @@ def test_freezing_by_stage_freezes_more_with_each_stage(config):
     assert frozen[-1] == len(list(encoder.parameters()))
 
 
+def test_freezing_also_freezes_parameters_that_no_layer_holds():
+    convnext = {
+        "model_type": "convnext",
+        "hidden_sizes": [8, 16, 24, 32],
+        "depths": [1, 1, 1, 1],
+    }
+    encoder = Encoder(EncoderConfig(architecture=convnext, image_size=64))
+    encoder.freeze(8)
+    scales = {n: p for n, p in encoder.network.named_parameters() if "layer_scale" in n}
+    assert [p.requires_grad for p in scales.values()] == [False, False, True, True]
+    encoder.freeze(32)
+    assert not any(p.requires_grad for p in encoder.parameters())
+
+
 @pytest.mark.parametrize("config", [TINY_ENCODER, RESNET], ids=["mobilenet", "resnet"])
 def test_layers_past_the_stage_that_is_read_stay_frozen(config):
     encoder = Encoder(replace(config, stride=16))

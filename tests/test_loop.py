@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from training.loop import OtherSettings, Schedule, TrainingDiverged, fit
+from training.loop import OtherSettings, Schedule, TrainingDiverged, claim, fit
 
 SCHEDULE = Schedule(
     epochs=4, batch_size=4, clip=1.0, warmup=0.25, ema=0.9, patience=9, save_every=3, seed=0
@@ -84,6 +84,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, interrupt_after):
     resumed = Line()
     progress = run(resumed, tmp_path / "broken")
     assert progress.step == 24
+    saved = (interrupt_after - 1) // SCHEDULE.save_every * SCHEDULE.save_every
+    assert resumed.batches == 24 - saved  # it did not start anew
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], tensor), name
     for name, tensor in whole.kept[-1].items():
@@ -113,24 +115,39 @@ def test_training_stops_when_validation_no_longer_improves(tmp_path):
 
 
 def test_a_loss_that_is_no_number_stops_at_its_step_and_keeps_the_last_good_state(tmp_path):
-    with pytest.raises(TrainingDiverged, match=r"nan at step 7 \(epoch 1\).*last good state"):
+    with pytest.raises(TrainingDiverged, match=r"step 7 \(epoch 1\).*keeps the last good state"):
         run(Line(poison_after=7), tmp_path)
-    progress = run(Line(), tmp_path)  # the data are mended: on from step 6
-    assert progress.step == 24
-    assert all(p.isfinite().all() for p in Line().model.parameters())
+    mended = Line()
+    assert run(mended, tmp_path).step == 24
+    assert mended.batches == 18  # on from step 6
+    assert all(p.isfinite().all() for p in mended.model.parameters())
+
+
+def test_a_gradient_that_is_no_number_stops_before_it_touches_the_weights(tmp_path):
+    task = Line()
+    forward = task.learner.forward
+    # The root of 0 has the value 0 and no finite slope.
+    task.learner.forward = lambda batch: forward(batch) + (task.model(batch["x"]) * 0).sqrt().sum()
+    with pytest.raises(TrainingDiverged, match=r"norm nan at step 0 .* no state was saved"):
+        run(task, tmp_path)
+    assert all(p.isfinite().all() for p in task.model.parameters())
 
 
 def test_a_state_made_with_other_settings_is_refused(tmp_path):
-    run(Line(), tmp_path)
-    with pytest.raises(OtherSettings, match="another batch_size"):
-        run(Line(), tmp_path, replace(SCHEDULE, batch_size=8))
+    accelerator = Accelerator(cpu=True)
+    claim(tmp_path, {"lr": 0.1, "data": "a"}, accelerator)
+    claim(tmp_path, {"lr": 0.1, "data": "a"}, accelerator)
+    with pytest.raises(OtherSettings, match="another data, lr:"):
+        claim(tmp_path, {"lr": 0.2, "data": "b"}, accelerator)
 
 
 def test_a_run_killed_while_a_state_was_swapped_in_goes_on_from_the_old_one(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(Line(interrupt_after=9), tmp_path)
     (tmp_path / "state").rename(tmp_path / "state.old")
-    assert run(Line(), tmp_path).step == 24
+    resumed = Line()
+    assert run(resumed, tmp_path).step == 24
+    assert resumed.batches == 18
 
 
 def test_the_learning_rate_rises_then_falls(tmp_path):

@@ -144,6 +144,23 @@ def test_an_image_folder_may_have_its_questions_in_one_json_list(tmp_path):
     assert open_rows(tmp_path)[0].questions[0].text == "Où ?"
 
 
+def test_an_image_folder_gives_the_split_that_is_asked_for(tmp_path):
+    for split in ("train", "validation"):
+        folder = write_folder(tmp_path / split, [{"file_name": "a.png", "question": f"{split}?"}])
+        (folder / "a.png").write_bytes(split.encode())
+    for split in ("train", "validation"):
+        row = open_rows(tmp_path, split)[0]
+        assert (row.questions[0].text, row.image) == (f"{split}?", split.encode())
+    with pytest.raises(BadData, match=r"under test/\); it holds train, validation"):
+        open_rows(tmp_path, "test")
+
+
+def test_an_image_folder_without_splits_is_one_whole(tmp_path):
+    folder = write_folder(tmp_path / "photos", [{"file_name": "a.png", "question": "?"}])
+    (folder / "validation").mkdir()
+    assert open_rows(folder, "validation")[0] == open_rows(folder, "train")[0]
+
+
 def test_a_row_without_picture_has_empty_bytes(tmp_path):
     gone = {**record(2), "image": None}
     nameless = {**record(3), "image": {"bytes": None, "path": None}}

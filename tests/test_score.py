@@ -138,6 +138,34 @@ def test_an_entry_says_where_its_numbers_come_from_and_leaves_the_rest(data, tmp
     assert [path.name for path in metrics.parent.iterdir()] == ["metrics.json"]
 
 
+def test_the_bare_command_writes_the_numbers_beside_the_predictions(data):
+    score(data, LINES)
+    assert kept(data / "preds.metrics.json")["metrics"]["n"] == 4
+
+
+def test_an_entry_carries_the_training_behind_its_numbers(data, tmp_path):
+    made = {"command": "python -m training.train_vqa --blind", "commit": "abc"}
+    training = {**made, "cpu_hours": 1.5, "config": {"seed": 5, "blind": True}}
+    (tmp_path / "metrics.json").write_text(json.dumps({"training": training}))
+    score(data, LINES, "--model", str(tmp_path))
+    entry = kept(data / "preds.metrics.json")
+    assert entry["model"] == {**made, "seed": 5}
+    assert entry["seed"] == 5
+    score(data, LINES, "--model", str(tmp_path), "--seed", "0")
+    assert kept(data / "preds.metrics.json")["seed"] == 0
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"training": {"command": "x"}}', None])
+def test_a_model_that_does_not_tell_how_it_was_trained_is_named(data, tmp_path, content):
+    model = tmp_path / "model"
+    model.mkdir()
+    if content:
+        (model / "metrics.json").write_text(content)
+    with pytest.raises(SystemExit, match=r"error: .*model/metrics\.json"):
+        score(data, LINES, "--model", str(model))
+    assert not (data / "preds.metrics.json").exists()
+
+
 def test_the_command_that_is_kept_names_no_folder_of_this_machine(data, monkeypatch):
     predictions, metrics = data / "preds.jsonl", data / "metrics.json"
     predictions.write_text("".join(json.dumps(line) + "\n" for line in LINES))
@@ -156,6 +184,11 @@ def test_the_command_that_is_kept_names_no_folder_of_this_machine(data, monkeypa
         ([{"image_id": 7}], "line 1: has no index, question, answer, top"),
         ([LINES[0], 5], "line 2: has no image_id, index"),
         ([{**LINES[0], "top": []}], "line 1: has no top"),
+        ([{**LINES[0], "top": [["a"]]}], r"line 1: top cannot be \[\['a'\]\]"),
+        ([{**LINES[0], "top": [["a", "b"]]}], "line 1: top cannot be"),
+        ([{**LINES[0], "top": [["a", float("nan")]]}], "line 1: top cannot be"),
+        ([LINES[0], {**LINES[1], "image_id": [7]}], r"line 2: image_id cannot be \[7\]"),
+        ([{**LINES[0], "answer": 5}], "line 1: answer cannot be 5"),
         ([predicted(99, 0, "is it?", "yes")], "none of its lines is about a question"),
         ([], "none of its lines is about a question"),
     ],
@@ -168,6 +201,15 @@ def test_predictions_that_cannot_be_scored_are_named(data, lines, message):
 def test_predictions_of_other_questions_are_counted(data, capsys):
     score(data, [*LINES, predicted(99, 0, "is it?", "yes")])
     assert "1 predictions are about no question of these data" in capsys.readouterr().err
+
+
+def test_an_odd_line_end_within_a_question_ends_no_line(tmp_path, capsys):
+    flat = [{"image": None, "image_id": 1, "question": "a\u2028b?", "answer": "yes"}]
+    data = write(tmp_path / "a.parquet", flat)
+    line = json.dumps(predicted(1, 0, "a\u2028b?", "yes"), ensure_ascii=False)
+    (tmp_path / "odd.jsonl").write_text(line, encoding="utf-8")
+    main(["answer", "--data", str(data), "--predictions", str(tmp_path / "odd.jsonl")])
+    assert table(capsys)["all"] == 100
 
 
 def test_a_line_cut_short_is_named(data):

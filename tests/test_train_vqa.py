@@ -18,10 +18,11 @@ from safetensors.torch import load_file
 import training.answer_task
 from training import data
 from training.data import QuestionSet, build_vocabularies, encode_rows, graded_answers
-from training.train_vqa import TrainConfig, train
+from training.loop import OtherSettings
+from training.train_vqa import TrainConfig, build, train
 from vqa import checkpoints
 from vqa.encoders import Encoder
-from vqa.rows import Question, Row
+from vqa.rows import BadData, Question, Row, open_rows
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -104,14 +105,22 @@ def test_interrupted_and_resumed_training_equals_uninterrupted(config, tmp_path,
             with pytest.raises(KeyboardInterrupt):
                 train(broken)
     AcceleratorState._reset_state(reset_partial_state=True)
+    steps = []
+    monkeypatch.setattr(
+        training.answer_task.AnswerLoss,
+        "forward",
+        lambda self, batch: steps.append(1) or forward(self, batch),
+    )
     resumed = load_file(train(broken) / "model.safetensors")
+    assert len(steps) == 3  # of eight: it did not start anew
     assert whole.keys() == resumed.keys()
     for name, tensor in whole.items():
         assert torch.equal(tensor, resumed[name]), name
 
 
 def test_two_processes_learn_what_one_does(config, tmp_path):
-    one = replace(config, dropout=0.0)  # dropout draws differ between processes
+    # Dropout draws differ between processes; high rates make a wrong gradient show.
+    one = replace(config, dropout=0.0, head_lr=0.02, tune_lr=0.02, encoder_lr=0.005)
     two = replace(one, output_dir=str(tmp_path / "two"))
     flags = [f for n, v in vars(two).items() if v != "" for f in (f"--{n}", str(v))]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -122,8 +131,13 @@ def test_two_processes_learn_what_one_does(config, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     expected = load_file(train(one) / "model.safetensors")
+    torch.manual_seed(0)
+    untrained = build(one, open_rows(one.data, "train")).state_dict()
     for name, tensor in load_file(tmp_path / "two" / "model.safetensors").items():
-        torch.testing.assert_close(tensor.float(), expected[name].float(), rtol=5e-3, atol=5e-3)
+        if tensor.ndim > 1:  # compared by how far training moved it, so that moving nowhere fails
+            moved = (expected[name].float() - untrained[name]).norm()
+            apart = (expected[name].float() - tensor.float()).norm()
+            assert apart <= 0.05 * moved, name
 
 
 def test_the_blind_ablation_trains_by_the_same_script(config):
@@ -132,13 +146,9 @@ def test_the_blind_ablation_trains_by_the_same_script(config):
 
 
 def test_batch_norm_can_be_trained_after_unfolding(config):
-    start = checkpoints.load(
-        train(replace(config, tune_epochs=0, output_dir=config.output_dir + "0"))
-    )
-    AcceleratorState._reset_state(reset_partial_state=True)
+    name = "encoder.network.conv_stem.first_conv.normalization.num_batches_tracked"
     tuned = checkpoints.load(train(replace(config, train_batch_norm=True)))
-    name = "encoder.network.conv_stem.first_conv.normalization.running_mean"
-    assert not torch.equal(start.state_dict()[name], tuned.state_dict()[name])
+    assert int(tuned.state_dict()[name]) in {2, 4}  # steps end to end, up to the best epoch
 
 
 def test_a_picture_that_does_not_decode_is_skipped_counted_and_named(capsys, tmp_path):
@@ -147,9 +157,10 @@ def test_a_picture_that_does_not_decode_is_skipped_counted_and_named(capsys, tmp
     pixels = QuestionSet(rows, model).batch([(0, 0), (0, 1), (0, 2)])
     assert pixels["pixels"].shape[0] == pixels["ids"].shape[0] == int(pixels["count"]) == 1
     error = capsys.readouterr().err
-    assert "skipped picture 77 (1 so far)" in error
-    assert "skipped picture 78 (2 so far)" in error
+    assert "skipped picture 77: The file is" in error
+    assert "skipped picture 78: The file is empty" in error
     assert len(QuestionSet(rows, model, cells=encode_rows(model, rows, tmp_path))) == 1
+    assert "2 pictures are left out: [77, 78]" in capsys.readouterr().err
 
 
 def test_a_batch_of_broken_pictures_alone_has_no_loss(capsys):
@@ -162,6 +173,30 @@ def test_a_batch_of_broken_pictures_alone_has_no_loss(capsys):
 
 def test_questions_without_a_known_answer_are_left_out():
     assert len(QuestionSet([row(answer="zebra"), row()], tiny_answerer())) == 1
+    with pytest.raises(BadData, match="no question has an answer"):
+        QuestionSet([row(answer="zebra")], tiny_answerer())
+
+
+def test_training_on_other_settings_does_not_pass_for_the_old_run(config):
+    train(config)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with pytest.raises(OtherSettings, match="another head_lr"):
+        train(replace(config, head_lr=1.0))
+
+
+def test_data_without_splits_of_their_own_are_refused(config, tiny_data):
+    with pytest.raises(BadData, match="no splits of its own"):
+        train(replace(config, data=str(tiny_data / "train.parquet")))
+
+
+def test_a_new_training_drops_the_numbers_and_the_card_of_the_old_weights(config):
+    folder = Path(config.output_dir)
+    folder.mkdir()
+    (folder / "README.md").write_text("old card")
+    (folder / "metrics.json").write_text('{"results": {"answer": 1}}')
+    train(config)
+    assert list(json.loads((folder / "metrics.json").read_text())) == ["training"]
+    assert not (folder / "README.md").exists()
 
 
 def test_encoded_rows_are_found_again_and_equal_the_encoder(tmp_path):

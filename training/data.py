@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -16,10 +17,11 @@ from torch import Tensor
 
 from vqa import images
 from vqa.models import Answerer
-from vqa.rows import Question, Row
+from vqa.models.answerer import CELL_LENGTH
+from vqa.rows import BadData, Question, Row
 from vqa.text import BadText, Vocab, check, normalize_answer, tokenize
 
-NO_FLIP = {"left", "right"}  # answers that a mirrored picture would falsify
+NO_FLIP = {"left", "right"}  # in question or answers: a mirrored picture would falsify them
 MIN_CROP = 0.8  # smallest side of a random crop, as a share of the picture's
 
 
@@ -95,7 +97,9 @@ class QuestionSet:
         ]
         broken = set() if cells is None else set(np.isnan(cells[:, 0, 0]).nonzero()[0].tolist())
         self.samples = [(i, a) for i, a in enumerate(asked) if a and i not in broken]
-        self.skipped: dict[int, str] = {}
+        self.skipped: set[int] = set()
+        if not self.samples:
+            raise BadData("no question has an answer that is in the model's vocabulary")
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -142,10 +146,9 @@ class QuestionSet:
             return torch.from_numpy(self.cells[row].astype(np.float32))
         if row in self.skipped:
             return None
-        try:
-            picture = images.load(self.rows[row].image, min_side=self.size)
-        except images.BadImage as error:
-            _report_skipped(self.skipped, row, self.rows[row].image_id, error)
+        picture = decode(self.rows[row], self.size)
+        if picture is None:
+            self.skipped.add(row)
             return None
         if self.augment:
             chance = np.random.default_rng((self.seed, epoch, row))
@@ -154,7 +157,8 @@ class QuestionSet:
 
 
 def _asked(question: Question, model: Answerer, numbers: dict[str, int]) -> Asked | None:
-    known = {numbers[a]: s for a, s in graded_answers(question).items() if a in numbers}
+    graded = graded_answers(question)
+    known = {numbers[a]: s for a, s in graded.items() if a in numbers}
     total = sum(known.values())
     try:
         ids = model.question_ids(question.text)
@@ -162,7 +166,8 @@ def _asked(question: Question, model: Answerer, numbers: dict[str, int]) -> Aske
         return None
     if not total:
         return None
-    mirrors = not NO_FLIP & set(tokenize(check(question.text)))
+    said = {*tokenize(check(question.text)), *(word for a in graded for word in a.split())}
+    mirrors = not NO_FLIP & said
     return Asked(ids, {a: s / total for a, s in known.items()}, mirrors)
 
 
@@ -175,9 +180,13 @@ def _augment(picture: Image.Image, chance: np.random.Generator, *, mirrors: bool
     return picture.crop((left, top, left + width, top + height))
 
 
-def _report_skipped(skipped: dict[int, str], row: int, image_id: object, why: Exception) -> None:
-    skipped[row] = str(why)
-    print(f"skipped picture {image_id} ({len(skipped)} so far): {why}", file=sys.stderr)
+def decode(row: Row, size: int) -> Image.Image | None:
+    """A row's picture, no side below `size`; None, and a line on stderr, if it does not decode."""
+    try:
+        return images.load(row.image, min_side=size)
+    except images.BadImage as error:
+        print(f"skipped picture {row.image_id}: {error}", file=sys.stderr)
+        return None
 
 
 @torch.inference_mode()
@@ -199,43 +208,46 @@ def encode_rows(
     height, width = model.encoder.grid_size
     shape = (len(rows), height * width, model.encoder.channels)
     if model.config.blind:
-        one = model.encode(torch.zeros(1, 3, 1, 1)).cells.half().numpy()
+        one = model.encode(model.temperature.new_zeros(1, 3, 1, 1)).cells.half().cpu().numpy()
         return np.broadcast_to(one, shape)
     path = cache / f"{_key(model, rows)}.npy"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(".new.npy")
+        fresh = path.with_suffix(f".{os.getpid()}.npy")
         cells = np.lib.format.open_memmap(fresh, "w+", np.float16, shape)
         _fill(cells, model, rows, batch_size)
         cells.flush()
-        fresh.rename(path)
-    return np.load(path, mmap_mode="r")
+        fresh.replace(path)
+    cells = np.load(path, mmap_mode="r")
+    if broken := [rows[i].image_id for i in np.isnan(cells[:, 0, 0]).nonzero()[0]]:
+        print(f"{len(broken)} pictures are left out: {broken}", file=sys.stderr)
+    return cells
 
 
 def _fill(cells: np.ndarray, model: Answerer, rows: Sequence[Row], batch_size: int) -> None:
     from tqdm import tqdm
 
-    size, skipped = model.config.encoder.image_size, dict[int, str]()
+    size, device = model.config.encoder.image_size, model.temperature.device
     for start in tqdm(range(0, len(rows), batch_size), desc="encoding pictures", mininterval=5.0):
         places, pixels = [], []
         for place in range(start, min(start + batch_size, len(rows))):
-            try:
-                picture = images.load(rows[place].image, min_side=size)
-            except images.BadImage as error:
-                _report_skipped(skipped, place, rows[place].image_id, error)
+            picture = decode(rows[place], size)
+            if picture is None:
                 cells[place] = np.nan
                 continue
             places.append(place)
             pixels.append(images.to_pixels(picture, size))
         if places:
-            cells[places] = model.encode(torch.cat(pixels)).cells.half().numpy()
+            encoded = model.encode(torch.cat(pixels).to(device)).cells
+            cells[places] = encoded.half().cpu().numpy()
 
 
 def _key(model: Answerer, rows: Sequence[Row]) -> str:
     digest = hashlib.blake2b(digest_size=12)
-    digest.update(repr(model.config.encoder).encode())
+    precision = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+    digest.update(repr((model.config.encoder, CELL_LENGTH, precision)).encode())
     for tensor in model.encoder.state_dict().values():
-        digest.update(tensor.numpy().tobytes())
+        digest.update(tensor.cpu().numpy().tobytes())
     for place in range(len(rows)):
         digest.update(rows[place].image)
     return digest.hexdigest()

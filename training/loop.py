@@ -107,10 +107,9 @@ def fit(task: Task, schedule: Schedule, accelerator: Accelerator, folder: Path) 
         Where the run ended; the best model has been given to `task.keep`.
 
     Raises:
-        TrainingDiverged: if the loss becomes NaN or infinite.
-        OtherSettings: if the folder's state was made with another schedule.
+        TrainingDiverged: if the loss or its gradient becomes NaN or infinite.
     """
-    _claim(folder, schedule, accelerator)
+    task.model.to(accelerator.device)
     # The average is a copy: it starts from the same weights on every process.
     averaged = AveragedModel(task.model, avg_fn=_average_with_warm_up(schedule.ema))
     optimizer = torch.optim.AdamW(task.parameter_groups(), betas=(0.9, 0.99))
@@ -118,6 +117,11 @@ def fit(task: Task, schedule: Schedule, accelerator: Accelerator, folder: Path) 
     learner, optimizer = accelerator.prepare(task.learner, optimizer)
     progress = Progress()
     accelerator.register_for_checkpointing(averaged, progress)
+    if accelerator.is_main_process and not (folder / "state").is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / "state.old").is_dir():  # killed between two renames
+            (folder / "state.old").rename(folder / "state")
+    accelerator.wait_for_everyone()
     if (folder / "state").is_dir():
         accelerator.load_state(str(folder / "state"))
     run = _Run(
@@ -125,7 +129,8 @@ def fit(task: Task, schedule: Schedule, accelerator: Accelerator, folder: Path) 
     )
     while not progress.done:
         run.epoch()
-    accelerator._custom_objects.clear()  # the next stage registers its own
+    # Accelerate has no public way to forget them, and the next stage registers its own.
+    accelerator._custom_objects.clear()
     accelerator.free_memory()
     return progress
 
@@ -189,13 +194,15 @@ class _Run:
         loss = summed * accelerator.num_processes / count
         accelerator.backward(loss)
         mean = accelerator.reduce(loss.detach(), "mean").item()
-        if not math.isfinite(mean):
+        limit = self.schedule.clip or math.inf
+        norm = float(accelerator.clip_grad_norm_(self.learner.parameters(), limit))
+        if not math.isfinite(mean + norm):
+            state = self.folder / "state"
+            kept = f"{state} keeps the last good state" if state.is_dir() else "no state was saved"
             raise TrainingDiverged(
-                f"the loss is {mean} at step {progress.step} (epoch {progress.epoch}); "
-                f"{self.folder / 'state'} keeps the last good state; lower the learning rate"
+                f"the loss is {mean} and its gradient's norm {norm} at step {progress.step} "
+                f"(epoch {progress.epoch}); {kept}; lower the learning rate"
             )
-        if self.schedule.clip:
-            accelerator.clip_grad_norm_(self.learner.parameters(), self.schedule.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.averaged.update_parameters(self.task.model)
@@ -234,23 +241,27 @@ class _Run:
         accelerator.wait_for_everyone()
 
 
-def _claim(folder: Path, schedule: Schedule, accelerator: Accelerator) -> None:
-    """Take the folder for this schedule, or refuse if its state belongs to another one."""
-    settings, wanted = folder / "schedule.json", dataclasses.asdict(schedule)
-    if (folder / "state.old").is_dir() and not (folder / "state").is_dir():
-        (folder / "state.old").rename(folder / "state")  # killed between two renames
-    if settings.exists():
-        found = json.loads(settings.read_text())
-        changed = [n for n, v in wanted.items() if found.get(n) != v]
+def claim(folder: Path, settings: dict[str, Any], accelerator: Accelerator) -> None:
+    """Take a folder for a run with these settings, or refuse if it holds the states of another.
+
+    Raises:
+        OtherSettings: naming the settings that differ.
+    """
+    file = folder / "settings.json"
+    if file.exists():
+        found = json.loads(file.read_text(encoding="utf-8"))
+        changed = sorted(n for n in {*found, *settings} if found.get(n) != settings.get(n))
         if changed:
             raise OtherSettings(
-                f"{folder} was trained with another {', '.join(changed)}: remove it, or choose "
-                "another output_dir"
+                f"{folder} holds the states of a run with another {', '.join(changed)}: "
+                "remove it, or choose another output_dir"
             )
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
+    accelerator.wait_for_everyone()  # nobody looks after the main process has written
+    if accelerator.is_main_process and not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        settings.write_text(json.dumps(wanted))
+        fresh = folder / "settings.new"
+        fresh.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+        fresh.replace(file)
     accelerator.wait_for_everyone()
 
 

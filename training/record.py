@@ -26,14 +26,18 @@ def _commit() -> str:
         "--abbrev=40",
         "--dirty",
     ]
-    found = subprocess.run([*run, "--exclude=*"], capture_output=True, text=True, check=False)
+    try:
+        found = subprocess.run([*run, "--exclude=*"], capture_output=True, text=True, check=False)
+    except OSError:  # no git here: a number without a commit is better than none
+        return "unknown"
     return found.stdout.strip() or "unknown"
 
 
 def plain_path(text: str) -> str:
     """An absolute path without the folders that only this machine has."""
-    path = Path(text)
-    return "/".join(path.parts[-2:]) if path.is_absolute() else text
+    flag, equals, value = text.rpartition("=")
+    path = Path(value)
+    return flag + equals + "/".join(path.parts[-2:]) if path.is_absolute() else text
 
 
 def plain_paths(settings: dict[str, Any]) -> dict[str, Any]:

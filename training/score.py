@@ -1,6 +1,7 @@
 """Score predictions: python -m training.score answer --data DATA --predictions preds.jsonl
 
-Prints a table; `--metrics metrics.json` keeps the numbers there too, with where they come from.
+Prints a table, and keeps its numbers in preds.metrics.json, with where they come from: `--model`
+names the checkpoint that answered, so that the training behind them is kept too.
 Every question counts: one without a prediction is wrong, and named.
 """
 
@@ -21,7 +22,13 @@ from vqa.rows import BadData, Question, Rows, open_rows
 
 Line = dict[str, Any]
 Metrics = dict[str, float | int]
-ANSWER_FIELDS = ("image_id", "index", "question", "answer", "top")
+ANSWER_FIELDS = {  # name -> its type
+    "image_id": (int, str),
+    "index": int,
+    "question": str,
+    "answer": str,
+    "top": list,
+}
 GROUPS: dict[str, Callable[[str], bool]] = {  # name -> whether an answer type belongs to it
     "all": lambda kind: True,
     "yes/no": lambda kind: kind == "yes/no",
@@ -76,7 +83,7 @@ def score_answers(rows: Rows, predictions: Path) -> Metrics:
 
 
 def _read(path: Path) -> Iterator[Line]:
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, text in enumerate(path.read_bytes().splitlines(), 1):
         try:
             line = json.loads(text)
         except ValueError as error:
@@ -85,7 +92,18 @@ def _read(path: Path) -> Iterator[Line]:
         lacking = [f for f in ANSWER_FIELDS if fields.get(f) in (None, [])]
         if lacking:
             raise BadPredictions(f"{path}, line {number}: has no {', '.join(lacking)}")
+        for name, kind in ANSWER_FIELDS.items():
+            if not isinstance(line[name], kind) or (name == "top" and not _is_sure(line[name])):
+                raise BadPredictions(f"{path}, line {number}: {name} cannot be {line[name]!r}")
         yield line
+
+
+def _is_sure(top: list[Any]) -> bool:
+    """Whether a list of guesses begins with an answer and its probability."""
+    match top[0]:
+        case [str(), float() | int() as probability]:
+            return 0 <= probability <= 1
+    return False
 
 
 def _join(rows: Rows, lines: Iterator[Line]) -> Iterator[Scored]:
@@ -138,23 +156,37 @@ def keep(metrics: Metrics, options: argparse.Namespace) -> None:
     """Add an entry under `results` of a metrics.json, whole or not at all; all else stays.
 
     Raises:
-        BadMetrics: if the file is there and is not such a file.
+        BadMetrics: if the file is there and is not such a file, or the model's does not tell how
+            it was trained.
     """
-    path = options.metrics
+    path = options.metrics or options.predictions.with_suffix(".metrics.json")
+    model = _trained(options.model) if options.model else {}
     try:
         results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         results = {**results.get("results", {})}
     except (ValueError, TypeError, AttributeError) as error:
         raise BadMetrics(f"{path}: not a metrics.json: {error}") from error
     data = Path(options.data)
-    source = {
+    entry = {
         "dataset": data.resolve().name if data.is_dir() else plain_path(options.data),
         "split": options.split,
-        "seed": options.seed,
+        "seed": model.get("seed") if options.seed is None else options.seed,
+        **provenance(),
+        **({"model": model} if model else {}),
+        "metrics": metrics,
     }
-    results[options.name or options.task] = {**source, **provenance(), "metrics": metrics}
     path.parent.mkdir(parents=True, exist_ok=True)
-    record(path, "results", results)
+    record(path, "results", {**results, options.name or options.task: entry})
+
+
+def _trained(model: Path) -> dict[str, Any]:
+    """The command, the commit and the seed that a checkpoint comes from, by its metrics.json."""
+    path = model / "metrics.json"
+    try:
+        made = json.loads(path.read_text(encoding="utf-8"))["training"]
+        return {**{k: made[k] for k in ("command", "commit")}, "seed": made["config"]["seed"]}
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadMetrics(f"{path}: does not tell how the model was trained: {error!r}") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -166,9 +198,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command.add_argument("--data", required=True, help="parquet, folder or Hub dataset id")
         command.add_argument("--predictions", required=True, type=Path, help="from vqa.batch")
         command.add_argument("--split", default="validation")
-        command.add_argument("--metrics", type=Path, help="metrics.json to add the numbers to")
+        command.add_argument("--model", type=Path, help="folder of the checkpoint that answered")
+        command.add_argument(
+            "--metrics", type=Path, help="file to add the numbers to; beside --predictions if none"
+        )
         command.add_argument("--name", help="of the entry there; the subcommand's if not given")
-        command.add_argument("--seed", type=int, help="that the model was trained with, to record")
+        command.add_argument("--seed", type=int, help="to record; that of --model if not given")
     options = parser.parse_args(arguments)
     try:
         metrics = TASKS[options.task][1](
@@ -176,8 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         for key, value in metrics.items():
             print(f"{key:<18}{value:>8}" if isinstance(value, int) else f"{key:<18}{value:>8.2f}")
-        if options.metrics:
-            keep(metrics, options)
+        keep(metrics, options)
     except (BadData, BadPredictions, BadMetrics, OSError) as error:
         raise SystemExit(f"error: {error}") from error
 

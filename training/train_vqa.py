@@ -14,24 +14,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import InitProcessGroupKwargs, set_seed
 from torch.utils.data import ConcatDataset
 
 from training.answer_task import AnswerTask, fit_temperature
-from training.data import QuestionSet, build_vocabularies, encode_rows
-from training.loop import Progress, Schedule, fit
+from training.data import QuestionSet, build_vocabularies, decode, encode_rows
+from training.loop import OtherSettings, Progress, Schedule, TrainingDiverged, claim, fit
 from training.record import plain_paths, provenance, record
 from vqa import checkpoints, images
 from vqa.encoders import pretrained, unfold_batch_norm
 from vqa.models import Answerer, AnswererConfig
-from vqa.rows import Row, open_rows
+from vqa.rows import BadData, Row, open_rows
 
+ELSEWHERE = ("output_dir", "cache_dir", "save_every")  # settings that change no result
 SHARED = ("word_dim", "hidden_dim", "attention_dim", "fused_dim", "glimpses", "dropout", "blind")
 
 
@@ -97,17 +99,23 @@ def train(config: TrainConfig) -> Path:
     Raises:
         BadData: if the data cannot be read.
         TrainingDiverged: if the loss becomes NaN or infinite.
-        OtherSettings: if a run with other settings was interrupted there.
+        OtherSettings: if states of a run with other settings are there.
     """
     output = Path(config.output_dir)
     work = output.with_name(output.name + ".state")
+    made_by = provenance()  # now: the working tree may change while this trains
+    if output.exists() and not output.is_dir():
+        raise NotADirectoryError(f"{output} is a file: choose another output_dir")
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
         mixed_precision="bf16" if config.bf16 else "no",
         log_with="tensorboard",
         project_dir=work / "logs",
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=1))],  # one may encode long
     )
-    accelerator.init_trackers("answerer", asdict(config))
+    settings = asdict(config)
+    claim(work, {n: v for n, v in settings.items() if n not in ELSEWHERE}, accelerator)
+    accelerator.init_trackers("answerer", settings)
     with accelerator.main_process_first():
         rows = _read(config)
         set_seed(config.seed)
@@ -121,13 +129,15 @@ def train(config: TrainConfig) -> Path:
                 stage, epochs, model, rows=rows, config=config, accelerator=accelerator, work=work
             )
             cpu_seconds += progress.cpu_seconds
-    checkpoints.to_storage_precision(model)
+    checkpoints.to_storage_precision(model.to(accelerator.device))
     model.temperature.fill_(fit_temperature(model, QuestionSet(rows[1], model), accelerator))
     if accelerator.is_main_process:
+        for stale in ("README.md", "metrics.json"):  # they speak of the weights that were there
+            (output / stale).unlink(missing_ok=True)
         checkpoints.save(model, output)
         cpu_hours = round(cpu_seconds * accelerator.num_processes / 3600, 2)
-        recipe = {"cpu_hours": cpu_hours, "config": plain_paths(asdict(config))}
-        record(output / "metrics.json", "training", provenance() | recipe)
+        recipe = {"cpu_hours": cpu_hours, "config": plain_paths(settings)}
+        record(output / "metrics.json", "training", made_by | recipe)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return output
@@ -137,7 +147,10 @@ def _read(config: TrainConfig) -> tuple[Sequence[Row], Sequence[Row]]:
     """Training and validation rows, read lazily."""
     folders = [config.data, *filter(None, config.also.split(","))]
     train_rows = ConcatDataset([open_rows(folder, "train") for folder in folders])
-    return train_rows, open_rows(config.data, "validation")
+    validation = open_rows(config.data, "validation")
+    if len(validation) == len(train_rows) and validation[0] == train_rows[0]:
+        raise BadData(f"{config.data}: has no splits of its own; put train and validation apart")
+    return train_rows, validation
 
 
 def _run_stage(
@@ -201,8 +214,8 @@ def _parameter_groups(
 def _unfold(model: Answerer, rows: Sequence[Row]) -> None:
     """Give BatchNorm the statistics of the first few hundred pictures, and let it learn."""
     size = model.config.encoder.image_size
-    first = (rows[place].image for place in range(min(256, len(rows))))
-    pixels = [images.to_pixels(images.load(image, min_side=size), size) for image in first]
+    first = (decode(rows[place], size) for place in range(min(256, len(rows))))
+    pixels = [images.to_pixels(picture, size) for picture in first if picture is not None]
     unfold_batch_norm(model.encoder, torch.cat(pixels).split(32))
     model.encoder.train_batch_norm = True
 
@@ -212,7 +225,10 @@ def main() -> None:
     from transformers import HfArgumentParser
 
     (config,) = HfArgumentParser(TrainConfig).parse_args_into_dataclasses()
-    print(f"saved to {train(config)}")
+    try:
+        print(f"saved to {train(config)}")
+    except (BadData, OtherSettings, TrainingDiverged, OSError) as error:
+        raise SystemExit(f"error: {error}") from error
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -19,6 +21,7 @@ NO_PICTURE = "There is no picture yet: choose one of the examples, or add your o
 _PICTURE_SIDE = 960  # pixels of the longer side, as shown
 _DARKEST = 0.6  # shade of a word
 _HEAT_SIDE = 192  # the browser enlarges the map to the picture
+_SHOWN = 16  # pictures kept as shown, a few hundred kB each: people ask more than one question
 
 
 class Result(NamedTuple):
@@ -29,6 +32,13 @@ class Result(NamedTuple):
     answer: Any
     view: Any
     guesses: Any
+
+
+class Shown(NamedTuple):
+    """A picture as the page shows it."""
+
+    uri: str
+    size: tuple[int, int]  # pixels: width, height
 
 
 def answer(engine: Engine, path: str | None, question: str) -> Result:
@@ -46,7 +56,7 @@ def answer(engine: Engine, path: str | None, question: str) -> Result:
         return nothing(NO_PICTURE)
     try:
         found = engine.answer(path, question)
-        picture = load(path, min_side=_PICTURE_SIDE // 2)
+        picture = _shown(path, _version(path))
     except (BadImage, BadText) as error:
         return nothing(str(error))
     return Result(
@@ -65,14 +75,34 @@ def nothing(note: str = "") -> Result:
     return Result(plain(note), words, hidden, None, hidden)
 
 
-def layers(picture: Image.Image, found: Answer) -> dict[str, str]:
+def _version(path: str) -> tuple[int, int] | None:
+    """Another when the file was replaced; None if it is gone, which `load` says in words."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+@lru_cache(maxsize=_SHOWN)
+def _shown(path: str, version: tuple[int, int] | None) -> Shown:
+    # The version only tells files of one name apart.
+    return shrink(load(path, min_side=_PICTURE_SIDE // 2))
+
+
+def shrink(picture: Image.Image) -> Shown:
+    """Encode a picture for the page, no larger than it is shown."""
+    small = picture.copy()
+    small.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
+    return Shown(data_uri(small, "JPEG", quality=85), small.size)
+
+
+def layers(picture: Shown, found: Answer) -> dict[str, str]:
     """The value of `widgets.map_view`: picture and map as data URIs, and the map in words."""
-    shown = picture.copy()
-    shown.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
-    scale = _HEAT_SIDE / max(shown.size)
-    size = (max(1, round(shown.width * scale)), max(1, round(shown.height * scale)))
+    scale = _HEAT_SIDE / max(picture.size)
+    size = (max(1, round(picture.size[0] * scale)), max(1, round(picture.size[1] * scale)))
     return {
-        "picture": data_uri(shown, "JPEG", quality=85),
+        "picture": picture.uri,
         "heat": data_uri(overlay.heat(found.attention, size), "PNG", compress_level=1),
         "words": f"Where the model looked: {overlay.describe(found.attention)}.",
     }

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 FORMAT_VERSION = 1
 SHIPPED = Path(__file__).resolve().parent.parent / "model_cards"
 WEIGHTS = "model.safetensors"
+FILES = ("config.json", "vocab.json", WEIGHTS)
 
 
 class BadCheckpoint(ValueError):
@@ -47,8 +48,7 @@ class Storable(Protocol):
 
 
 def save(model: Storable, directory: str | Path) -> Path:
-    """Write a model to a directory, all of it or nothing; files of other kinds in it (card,
-    metrics) are kept.
+    """Write a model to a directory, all of it or nothing; its card and its numbers stay.
 
     Args:
         model: one of `vqa.models.MODELS`.
@@ -56,16 +56,19 @@ def save(model: Storable, directory: str | Path) -> Path:
             whole.
 
     Raises:
-        OSError: if the folder cannot be written.
+        OSError: if the folder cannot be written, or is a file.
     """
     from safetensors.torch import save_file
 
     target = Path(directory).resolve()
+    if target.exists() and not target.is_dir():
+        raise NotADirectoryError(f"{target} is a file, not a folder for a checkpoint")
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        if target.is_dir():
-            shutil.copytree(target, fresh, dirs_exist_ok=True)
+        for other in target.iterdir() if target.is_dir() else ():
+            if other.is_file() and other.name not in FILES:
+                shutil.copy2(other, fresh)
         config = {"model_type": model.model_type, "format_version": FORMAT_VERSION}
         _write_json(fresh / "config.json", {**config, **asdict(model.config)})
         _write_json(fresh / "vocab.json", model.vocabulary())
@@ -99,9 +102,8 @@ def find(name: str | Path, *, revision: str | None = None) -> Path:
     Raises:
         BadCheckpoint: if there is none.
     """
-    shipped = SHIPPED / name if Path(name).name == str(name) else None
-    if shipped is not None and shipped.is_dir():
-        return shipped
+    if str(name) in {folder.name for folder in SHIPPED.glob("*") if folder.is_dir()}:
+        return SHIPPED / name
     if Path(name).is_dir():
         return Path(name)
     text = str(name)
@@ -130,8 +132,8 @@ def _load_directory(directory: Path) -> nn.Module:
     _check_fields(directory, cls.Config, config)
     try:
         model = cls.from_parts(config, vocab)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadCheckpoint(f"{directory}: {error}") from error
+    except Exception as error:  # transformers raises errors of many kinds on a bad architecture
+        raise BadCheckpoint(f"{directory}: {type(error).__name__}: {error}") from error
     _fill(directory, model, tensors)
     return model.eval()
 
@@ -208,8 +210,7 @@ def _replace(target: Path, fresh: Path) -> None:
     target.rename(old / "it")
     try:
         fresh.rename(target)
-    except OSError:
-        (old / "it").rename(target)
-        raise
     finally:
+        if not target.exists():  # it failed, or was interrupted: the old one comes back
+            (old / "it").rename(target)
         shutil.rmtree(old, ignore_errors=True)

@@ -52,9 +52,11 @@ class Encoder(nn.Module):
         from transformers import AutoConfig, AutoModel
 
         self.config = config
-        self.network: nn.Module = AutoModel.from_config(
-            AutoConfig.for_model(**config.architecture), dtype=torch.float32
-        )
+        architecture = AutoConfig.for_model(**config.architecture)
+        known = set(type(architecture)().to_dict())  # transformers takes unknown fields silently
+        if unknown := sorted(set(config.architecture) - known):
+            raise ValueError(f"unknown field {', '.join(unknown)} in the encoder's architecture")
+        self.network: nn.Module = AutoModel.from_config(architecture, dtype=torch.float32)
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
         self.train_batch_norm = False  # statistics stay as they are, unless a training asks for it
@@ -107,8 +109,11 @@ class Encoder(nn.Module):
             through_stride: 0 freezes nothing, the encoder's own stride freezes all of it. Layers
                 past the stage that is read are always frozen: they get no gradient.
         """
-        frozen = {p for m in self._layers_through(through_stride) for p in m.parameters()}
+        layers = self._layers_through(through_stride)
         parameters = list(self.network.parameters())
+        frozen = {p for layer in layers for p in layer.parameters(recurse=False)}
+        if through_stride >= self.config.stride:
+            frozen = set(parameters)
         self.network.requires_grad_(True)
         size = self.config.image_size
         cells = self(torch.zeros(1, 3, size, size, device=self.mean.device)).cells
@@ -127,8 +132,12 @@ class Encoder(nn.Module):
             else:  # squeeze-and-excite and pooling belong to the stage they are run in
                 order.append((layer, order[-1][1] if order else 1))
 
-        leaves = [m for m in self.network.modules() if not list(m.children())]
-        handles = [leaf.register_forward_hook(note) for leaf in leaves]
+        owners = [
+            m
+            for m in self.network.modules()
+            if not list(m.children()) or list(m.parameters(recurse=False))
+        ]
+        handles = [owner.register_forward_hook(note) for owner in owners]
         modes = {module: module.training for module in self.modules()}
         try:
             self.eval()

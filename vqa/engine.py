@@ -79,6 +79,8 @@ class Engine:
             BadImage: if a picture cannot be read.
             BadText: if a question is empty or too long.
         """
+        if len(pictures) != len(questions):
+            raise ValueError(f"{len(pictures)} pictures, but questions for {len(questions)}")
         owners = [i for i, asked in enumerate(questions) for _ in asked]
         flat = [question for asked in questions for question in asked]
         ids = [self.answerer.question_ids(question) for question in flat]
@@ -98,9 +100,10 @@ class Engine:
                 return grid
         pixels = self._pixels(raw)
         with self._lock, torch.inference_mode():
-            grid = self.answerer.encode(pixels)
-            self._grids.put(key, grid)
-        return grid
+            if (grid := self._grids.get(key)) is None:  # another thread may have been faster
+                grid = self.answerer.encode(pixels)
+                self._grids.put(key, grid)
+            return grid
 
     def _pixels(self, picture: images.Source) -> Tensor:
         size = self.answerer.config.encoder.image_size

@@ -77,7 +77,8 @@ def open_rows(data: str | Path, split: str = "validation") -> Rows:
         data: a parquet file; a folder with `{split}.parquet` or `{split}-*.parquet` in it or in its
             `data/`; a folder of pictures with one of QUESTION_FILES, whose entries have `file_name`
             and `question`, and may have `image_id` and the other FIELDS; or a Hub id.
-        split: which part of a folder of parquet files, or of a Hub dataset.
+        split: which part of a folder or of a Hub dataset. An image folder's is its folder of that
+            name, with a questions file and pictures of its own; without one, it is all of it.
 
     Returns:
         The rows; an image folder's in the order in which its file first names the pictures.
@@ -101,13 +102,15 @@ def _open_folder(folder: Path, split: str) -> Rows:
         parquet = [file for file in files if f"{file.stem}-".startswith(f"{split}-")]
         if parquet:
             return _open_parquet(parquet, f"{folder}, split {split!r}")
-    for name in QUESTION_FILES:
-        if (folder / name).is_file():
-            return _open_image_folder(folder / name)
+    for place in (folder / split, folder):
+        for name in QUESTION_FILES:
+            if (place / name).is_file():
+                return _open_image_folder(place / name)
     present = ", ".join(sorted(p.name for p in folder.iterdir())[:10])
     raise BadData(
         f"{folder}: holds neither {split}.parquet (or {split}-*.parquet, or these under data/) nor "
-        f"a questions file ({', '.join(QUESTION_FILES)}); it holds {present or 'nothing'}"
+        f"a questions file ({', '.join(QUESTION_FILES)}; or these under {split}/); "
+        f"it holds {present or 'nothing'}"
     )
 
 

@@ -6,7 +6,6 @@ Answering" (ICCV 2015), in the version that came with VQA v2.
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections import Counter
@@ -34,13 +33,13 @@ class BadVocab(ValueError):
     """A vocabulary that cannot be used; the message names what is wrong with it."""
 
 
-def check(text: str) -> str:
+def check(text: str | None) -> str:
     """Return a question fit to be asked and shown.
 
     Markup and links are text like any other; whoever shows them must not render them.
 
     Args:
-        text: what somebody typed.
+        text: what somebody typed; None if nothing was asked at all.
 
     Returns:
         One line without control or zero-width characters, which gives at least one token.
@@ -48,7 +47,7 @@ def check(text: str) -> str:
     Raises:
         BadText: if nothing is left, or it is longer than `MAX_CHARACTERS`.
     """
-    text = text.strip()
+    text = (text or "").strip()
     if len(text) > MAX_CHARACTERS:
         raise BadText(
             f"The question has {len(text):,} characters and the limit is {MAX_CHARACTERS:,}: "
@@ -146,31 +145,6 @@ class Vocab:
 
     def __contains__(self, word: object) -> bool:
         return word in self.index
-
-    def to_json(self) -> str:
-        """Write the vocabulary as a JSON list of its words, in order."""
-        return json.dumps(self.words, ensure_ascii=False, indent=0)
-
-    @classmethod
-    def from_json(cls, text: str) -> Vocab:
-        """Read what `to_json` wrote.
-
-        Args:
-            text: a JSON list of words.
-
-        Returns:
-            The same vocabulary.
-
-        Raises:
-            BadVocab: if it is not JSON, not a list, or not a vocabulary.
-        """
-        try:
-            words = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise BadVocab(f"A vocabulary is a JSON list, and this is no JSON: {error}") from error
-        if not isinstance(words, list):
-            raise BadVocab(f"A vocabulary is a JSON list, and this is a {type(words).__name__}.")
-        return cls(tuple(words))
 
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqa.encoders import Encoder, EncoderConfig, Grid
-from vqa.text import Vocab, check, tokenize
+from vqa.text import BadText, Vocab, check, tokenize
 
 CELL_LENGTH = 16.0  # unit cells learn slowly: their entries are about 1/36 where a layer expects 1
 GAZE_FLOOR = 0.05  # added to a gaze map before its logarithm: no cell is ever ruled out
@@ -34,7 +34,7 @@ class AnswererConfig:
     fused_dim: int = 1024  # where question and attended picture meet
     glimpses: int = 2  # attention maps a question
     dropout: float = 0.5  # on words, question, attention's query, attended picture and classifier
-    max_words: int = 30  # longer questions keep their first words
+    max_words: int = 30  # longer questions are refused: training had none
     blind: bool = False  # question-only ablation: the picture is never looked at
 
 
@@ -151,7 +151,7 @@ class Answerer(nn.Module):
         question, word_weights = self.question(ids)
         keys = F.relu(self.cell_key(cells))  # (B, N, d), once a picture
         queries = self.dropout(F.relu(self.question_key(question)))  # (Q, d)
-        # w . (key * query) is (w * query) . key: no (Q, N, d) product is ever made.
+        # w . (key * query) is (w * query) . key: one small product instead of (Q, N, d).
         weighted = queries.unsqueeze(1) * self.attend.weight  # (Q, glimpses, d)
         scores = weighted @ keys[owner].transpose(1, 2)  # (Q, glimpses, N)
         if gaze is not None:
@@ -164,18 +164,24 @@ class Answerer(nn.Module):
         return AnswererOutput(self.classify(self.dropout(fused)), attention, word_weights)
 
     def question_ids(self, question: str) -> list[int]:
-        """Word numbers of a question's first `max_words` words.
+        """Word numbers of a question.
 
         Raises:
-            BadText: if the question is empty, too long, or has no word in it.
+            BadText: if the question is empty or has too many characters or words.
         """
-        return self.words.encode(tokenize(check(question))[: self.config.max_words])
+        tokens = tokenize(check(question))
+        if len(tokens) > self.config.max_words:
+            raise BadText(
+                f"The question has {len(tokens)} words and the limit is {self.config.max_words}: "
+                "ask a shorter one."
+            )
+        return self.words.encode(tokens)
 
     def describe(
         self, question: str, output: AnswererOutput, row: int, grid_size: tuple[int, int], k: int
     ) -> Answer:
         """One row of an output in words and numbers, with the k likeliest answers."""
-        tokens = tokenize(check(question))[: self.config.max_words]
+        tokens = tokenize(check(question))
         best = (output.logits[row] / self.temperature).softmax(-1).topk(min(k, len(self.answers)))
         top = tuple(
             (self.answers[i], float(p)) for p, i in zip(*map(Tensor.tolist, best), strict=True)
