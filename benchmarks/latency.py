@@ -14,15 +14,19 @@ import io
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from training.record import provenance, record
 from vqa.engine import Engine
 from vqa.rows import open_rows
 
+RESULTS = Path(__file__).parent / "results.json"
 WARM_UP = 10
 Timings = dict[str, list[float]]
 
@@ -46,7 +50,7 @@ def main() -> None:
         if number >= WARM_UP:
             for name, milliseconds in measured.items():
                 timings.setdefault(name, []).append(milliseconds)
-    report(timings, args.threads)
+    record(RESULTS, "latency", provenance() | report(timings, args.threads))
 
 
 def asked(data: str, split: str) -> Iterator[tuple[bytes, str, str]]:
@@ -66,7 +70,7 @@ def measure(engine: Engine, picture: bytes, first: str, second: str) -> dict[str
 
     def bare() -> Tensor:
         image = Image.open(io.BytesIO(picture)).convert("RGB").resize((size, size), 2)
-        pixels = torch.from_numpy(np.asarray(image)).permute(2, 0, 1)[None].float() / 255
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
         cells = model.encode(pixels).cells
         model(cells, ids[0], owner)
         return cells
@@ -91,17 +95,21 @@ def timed(call: Callable[[], Tensor]) -> tuple[Tensor, float]:
     return result, 1000 * (time.perf_counter() - start)
 
 
-def report(timings: Timings, threads: int) -> None:
-    """Median and 95th percentile of each, and the two ratios of medians."""
+def report(timings: Timings, threads: int) -> dict[str, Any]:
+    """Print and return median and 95th percentile of each, and the two ratios of medians."""
     count = len(next(iter(timings.values())))
     print(f"{count} questions, {threads} threads, batch 1; milliseconds")
     print(f"{'':30} {'median':>8} {'95th':>8}")
-    medians = []
+    spread = {}
     for name, values in timings.items():
-        medians.append(statistics.median(values))
-        print(f"{name:30} {medians[-1]:8.2f} {float(np.percentile(values, 95)):8.2f}")
-    print(f"first answer / bare:  {medians[1] / medians[0]:.2f} (at most 1.3)")
-    print(f"second answer / head: {medians[3] / medians[2]:.2f} (at most 1.5)")
+        median, high = statistics.median(values), float(np.percentile(values, 95))
+        print(f"{name:30} {median:8.2f} {high:8.2f}")
+        spread[name] = {"median": round(median, 2), "95th": round(high, 2)}
+    bare_first, first, bare_head, second = (one["median"] for one in spread.values())
+    ratios = {"first": round(first / bare_first, 2), "second": round(second / bare_head, 2)}
+    print(f"first answer / bare:  {ratios['first']} (at most 1.3)")
+    print(f"second answer / head: {ratios['second']} (at most 1.5)")
+    return {"questions": count, "threads": threads, "milliseconds": spread, "ratios": ratios}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The house keeps its plan: one-way imports, an exact interface, cards equal to their numbers."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -19,7 +20,7 @@ ALLOWED = {  # who may import whom
     "training": {"training", "vqa", "saliency"},
     "ui": {"ui", "vqa", "saliency"},
     "app": {"app", "ui", "vqa"},
-    "benchmarks": {"benchmarks", "vqa", "saliency"},
+    "benchmarks": {"benchmarks", "training", "vqa", "saliency"},
 }
 CARDS = sorted(p.parent for p in (REPOSITORY / "model_cards").glob("*/model.safetensors"))
 
@@ -102,14 +103,21 @@ def test_shipped_weights_are_small_and_load(folder):
 
 
 def test_the_readme_shows_the_numbers_of_the_card():
-    import json
-
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     for name, result in json.loads((REPOSITORY / "model_cards/vqa/metrics.json").read_text())[
         "results"
     ].items():
         numbers = [result["metrics"][k] for k in ("all", "yes/no", "number", "other", "not yes/no")]
         assert " | ".join(map(str, numbers)) in readme, name
+
+
+def test_the_readme_shows_the_latency_that_was_measured():
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    measured = json.loads((REPOSITORY / "benchmarks/results.json").read_text())["latency"]
+    for name, spread in measured["milliseconds"].items():
+        assert f"| {name} | {spread['median']} | {spread['95th']} |" in readme
+    assert measured["ratios"]["first"] <= 1.3
+    assert measured["ratios"]["second"] <= 1.5
 
 
 def test_the_readme_names_the_space_s_settings():

@@ -267,6 +267,14 @@ def _png(picture):
     return buffer.getvalue()
 
 
+def test_a_model_of_ours_can_give_its_encoder(config, tiny_checkpoint, tiny_data):
+    start = checkpoints.load(tiny_checkpoint).encoder.state_dict()
+    again = replace(config, encoder=str(tiny_checkpoint), stride=32)
+    model = build(again, open_rows(tiny_data, "train"))
+    assert model.encoder.grid_size == (2, 2)
+    assert all(torch.equal(t, start[n]) for n, t in model.encoder.state_dict().items())
+
+
 def test_every_setting_is_a_flag_with_help():
     done = subprocess.run(
         [sys.executable, "-m", "training.train_vqa", "--help"],

@@ -42,7 +42,7 @@ def render(directory: str | Path) -> str:
         pipeline_tag="visual-question-answering",
         tags=["explainability", "attention", "lstm"],
         datasets=["lmms-lab/VQAv2"],
-        base_model="google/mobilenet_v2_1.0_224",
+        base_model=f"google/{config['encoder']['name']}",
         model_name="SeeWhy answerer",
         eval_results=[
             EvalResult(
@@ -91,13 +91,16 @@ def _recipe(config: dict[str, Any]) -> str:
         f"{config['head_epochs']} epochs of the head on the frozen encoder's grids "
         f"(AdamW, learning rate {config['head_lr']:g})"
     )
+    data = "the train split of " + " and of ".join(
+        Path(folder).name for folder in (config["data"], *filter(None, config["also"].split(",")))
+    )
     tune = (
         f"then {config['tune_epochs']} epochs end to end (head {config['tune_lr']:g}, encoder "
         f"{config['encoder_lr']:g}, mirrored and cropped pictures)"
     )
     rest = (
         f"{config['batch_size']} pictures a step, soft cross-entropy on graded answers, "
-        f"averaged weights (decay {config['ema']:g})"
+        f"averaged weights (decay {config['ema']:g}), on {data}"
     )
     return ", ".join([head, *([tune] if config["tune_epochs"] else []), rest]) + "."
 

@@ -1,7 +1,6 @@
 """Train the answerer.
 
-    python -m training.train_vqa --data ../shared/data/coco_vqa --output_dir runs/vqa \\
-        --encoder ../shared/weights/mobilenet_v2_1.0_224
+    python -m training.train_vqa --data ../shared/data/coco_vqa --output_dir runs/vqa
 
 First the head learns on the grids of the frozen encoder, which are computed once and kept in
 `cache_dir`; then all of it is fine-tuned end to end. `--blind true` trains the question-only
@@ -13,7 +12,7 @@ ablation. Run the same command again to resume; on several processes run it unde
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from training.data import QuestionSet, build_vocabularies, decode, encode_rows
 from training.loop import OtherSettings, Progress, Schedule, TrainingDiverged, claim, fit
 from training.record import plain_paths, provenance, record
 from vqa import checkpoints, images
-from vqa.encoders import pretrained, unfold_batch_norm
+from vqa.encoders import Encoder, pretrained, unfold_batch_norm
 from vqa.models import Answerer, AnswererConfig
 from vqa.rows import BadData, Row, open_rows
 
@@ -48,7 +47,9 @@ class TrainConfig:
     data: str = field(metadata={"help": "folder or Hub id with the splits train and validation"})
     output_dir: str = field(metadata={"help": "where the checkpoint goes"})
     also: str = _flag("", "further folders whose train split is added, with commas between")
-    encoder: str = _flag("google/mobilenet_v2_1.0_224", "pretrained CNN: folder or Hub id")
+    encoder: str = _flag(
+        "vqa", "CNN to start from: a model of ours, or a transformers folder or id"
+    )
     stride: int = _flag(32, "which stage of the encoder is read: 16 or 32 pixels a cell")
     image_size: int = _flag(224, "pictures are squashed to this square")
     blind: bool = _flag(False, "question-only ablation: the picture is never looked at")
@@ -82,12 +83,24 @@ class TrainConfig:
 def build(config: TrainConfig, rows: Sequence[Row]) -> Answerer:
     """A fresh answerer for the training rows, on a pretrained encoder."""
     words, answers = build_vocabularies(rows, config.word_min_count, config.answer_min_count)
-    encoder = pretrained(config.encoder, image_size=config.image_size, stride=config.stride)
+    encoder = _start(config)
     sizes = {"num_words": len(words), "num_answers": len(answers)}
     shared = {name: getattr(config, name) for name in SHARED}
     model = Answerer(AnswererConfig(encoder=encoder.config, **sizes, **shared), words, answers)
     model.encoder.load_state_dict(encoder.state_dict())
     return model
+
+
+def _start(config: TrainConfig) -> Encoder:
+    """The encoder to start from: that of a model of ours, or pretrained weights of transformers."""
+    size = {"image_size": config.image_size, "stride": config.stride}
+    ours = (checkpoints.SHIPPED / config.encoder, Path(config.encoder))
+    if not any((folder / "vocab.json").is_file() for folder in ours):
+        return pretrained(config.encoder, **size)
+    trained = _load(checkpoints.find(config.encoder)).encoder
+    encoder = Encoder(replace(trained.config, **size))
+    encoder.load_state_dict(trained.state_dict())
+    return encoder
 
 
 def train(config: TrainConfig) -> Path:
