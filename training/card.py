@@ -77,12 +77,21 @@ def _facts(directory: Path, config: dict[str, Any], metrics: dict[str, Any]) -> 
         "results": results,
         "labels": LABELS,
         "columns": COLUMNS,
+        "beaten": [
+            kind
+            for kind in COLUMNS[1:4]
+            if _score(results, "blind", kind) > _score(results, "answer", kind)
+        ],
         "grid": f"{side} x {side}",
         "parameters": f"{count / 1e6:.1f}",
         "megabytes": f"{weights.stat().st_size / 1e6:.1f}",
         **{name: results["answer"][name] for name in ("dataset", "split")},
         "n": results["answer"]["metrics"]["n"],
     }
+
+
+def _score(results: dict[str, Any], name: str, kind: str) -> float:
+    return float(results[name]["metrics"][kind])
 
 
 def _recipe(config: dict[str, Any]) -> str:
