@@ -57,8 +57,10 @@ class Visit:
         self["#submit"].click()
 
     def upload(self, name, content):
-        """Give the page a file, and wait until it has it."""
-        with self.page.expect_response("**/upload?*"):
+        """Give the page a file, and wait until it has it and has cleared the old answer."""
+        sent = self.page.expect_response("**/upload?*")
+        cleared = self.page.expect_response("**/run/predict")  # a question before it is cancelled
+        with sent, cleared:
             self["#picture input[type=file]"].set_input_files(
                 {"name": name, "mimeType": "image/jpeg", "buffer": content}
             )

@@ -74,12 +74,14 @@ def row(question="what color is it?", answer="red", answers=(), image=None, numb
     return Row(number, image, (Question("", 0, question, answer, tuple(answers), ""),))
 
 
-def test_training_writes_a_checkpoint_that_says_how_it_was_made(config):
-    folder = train(config)
+@pytest.mark.parametrize("bf16", [False, True])
+def test_training_writes_a_checkpoint_that_says_how_it_was_made(config, bf16):
+    folder = train(replace(config, bf16=bf16))
     model = checkpoints.load(folder)
     assert 0.3 < model.temperature.item() < 5.1
     made = json.loads((folder / "metrics.json").read_text())["training"]
     assert made["config"]["head_epochs"] == 2
+    assert made["config"]["bf16"] is bf16
     assert made["cpu_hours"] >= 0
     assert "commit" in made
     assert "command" in made
