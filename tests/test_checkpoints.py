@@ -1,7 +1,9 @@
 """Saving and strict loading: what is saved comes back bit for bit, each bad checkpoint is named."""
 
 import json
+import resource
 import shutil
+import signal
 
 import pytest
 import torch
@@ -60,15 +62,19 @@ def test_saving_again_keeps_the_card_and_the_numbers(folder):
     assert torch.equal(checkpoints.load(folder).classify.bias, tiny_answerer(seed=3).classify.bias)
 
 
-def test_a_full_disk_leaves_the_old_checkpoint_whole(folder, monkeypatch):
+def test_a_full_disk_leaves_the_old_checkpoint_whole(folder):
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
-
-    def full(*_args, **_kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("safetensors.torch.save_file", full)
-    with pytest.raises(OSError, match="No space left"):
-        checkpoints.save(tiny_answerer(seed=3), folder)
+    model = tiny_answerer(seed=3)
+    # A limit on a file's size ends the write in the middle, as a full disk does.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(OSError, match=r"model\.safetensors cannot be written"):
+            checkpoints.save(model, folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
     assert [p.name for p in folder.parent.iterdir()] == [folder.name]
 

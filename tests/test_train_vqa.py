@@ -179,6 +179,15 @@ def test_questions_without_a_known_answer_are_left_out():
         QuestionSet([row(answer="zebra")], tiny_answerer())
 
 
+def test_a_resumed_run_names_the_commit_that_began_it(config, monkeypatch):
+    folder = train(config)
+    first = json.loads((folder / "metrics.json").read_text())["training"]
+    AcceleratorState._reset_state(reset_partial_state=True)
+    monkeypatch.setattr("training.record._commit", lambda: "a later one")
+    train(config)
+    assert json.loads((folder / "metrics.json").read_text())["training"] == first
+
+
 def test_training_on_other_settings_does_not_pass_for_the_old_run(config):
     train(config)
     AcceleratorState._reset_state(reset_partial_state=True)

@@ -11,6 +11,7 @@ ablation. Run the same command again to resume; on several processes run it unde
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
@@ -116,7 +117,6 @@ def train(config: TrainConfig) -> Path:
     """
     output = Path(config.output_dir)
     work = output.with_name(output.name + ".state")
-    made_by = provenance()  # now: the working tree may change while this trains
     if output.exists() and not output.is_dir():
         raise NotADirectoryError(f"{output} is a file: choose another output_dir")
     accelerator = Accelerator(
@@ -128,6 +128,9 @@ def train(config: TrainConfig) -> Path:
     )
     settings = asdict(config)
     claim(work, {n: v for n, v in settings.items() if n not in ELSEWHERE}, accelerator)
+    begun = work / "begun.json"  # the tree may change while this trains, or until it is resumed
+    if accelerator.is_main_process and not begun.exists():
+        record(begun, "training", provenance())
     accelerator.init_trackers("answerer", settings)
     with accelerator.main_process_first():
         rows = _read(config)
@@ -150,6 +153,7 @@ def train(config: TrainConfig) -> Path:
         checkpoints.save(model, output)
         cpu_hours = round(cpu_seconds * accelerator.num_processes / 3600, 2)
         recipe = {"cpu_hours": cpu_hours, "config": plain_paths(settings)}
+        made_by = json.loads(begun.read_text(encoding="utf-8"))["training"]
         record(output / "metrics.json", "training", made_by | recipe)
     accelerator.wait_for_everyone()
     accelerator.end_training()

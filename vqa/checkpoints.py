@@ -58,6 +58,7 @@ def save(model: Storable, directory: str | Path) -> Path:
     Raises:
         OSError: if the folder cannot be written, or is a file.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     target = Path(directory).resolve()
@@ -73,7 +74,10 @@ def save(model: Storable, directory: str | Path) -> Path:
         _write_json(fresh / "config.json", {**config, **asdict(model.config)})
         _write_json(fresh / "vocab.json", model.vocabulary())
         tensors = {name: _stored(t).contiguous() for name, t in model.state_dict().items()}
-        save_file(tensors, fresh / WEIGHTS, metadata={"format": "pt"})
+        try:
+            save_file(tensors, fresh / WEIGHTS, metadata={"format": "pt"})
+        except SafetensorError as error:  # how it reports a full disk
+            raise OSError(f"{target / WEIGHTS} cannot be written: {error}") from error
         (fresh / WEIGHTS).chmod(0o644)
         fresh.chmod(0o755)
         _replace(target, fresh)
