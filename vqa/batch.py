@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -194,11 +195,15 @@ def _run(options: argparse.Namespace) -> None:
         work = Work(TASKS[options.task], engine, rows, size, start, end, skipped)
         work.run(path, quiet=rank > 0)
     skipped = gather_object(skipped)  # waits for every process, and keeps their order
-    state.destroy_process_group()
     if rank == 0 and not alone:
         _join([path for path, _, _ in shares], out)
     if rank == 0 and skipped:
         print(f"Skipped {len(skipped)}:", *skipped, sep="\n  ", file=sys.stderr)
+    if world > 1:
+        state.wait_for_everyone()  # a process that ends in an error has torchrun stop the others
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)  # the native teardown of a finished process aborts it now and then
 
 
 def _share(out: Path, num_rows: int, size: int, world: int) -> list[tuple[Path, int, int]]:
