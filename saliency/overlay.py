@@ -58,7 +58,9 @@ def heat(values: NDArray[np.floating], size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(_PALETTE_RGBA[_levels(values, size)])
 
 
-def blend(picture: Image.Image, values: NDArray[np.floating], opacity: float) -> Image.Image:
+def blend(
+    picture: Image.Image, values: NDArray[np.floating], opacity: float, *, signed: bool = False
+) -> Image.Image:
     """Lay a map over its picture.
 
     Args:
