@@ -1,0 +1,174 @@
+"""What every method of the registry keeps, whatever it does."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from toy_scorers import CLASSES, SIDE, ConvScorer, a_picture
+
+from saliency.registry import METHODS, explain
+
+FAST = {  # fewer steps where a method has many
+    "lime": {"samples": 40},
+    "occlusion": {"window": 8, "stride": 8},
+    "smoothgrad": {"samples": 4},
+    "integrated_gradients": {"steps": 6},
+}
+each_method = pytest.mark.parametrize("method", METHODS)
+
+
+def maps(scorer, method, targets=(1, 3), **more):
+    found = explain(scorer, a_picture(), list(targets), method, **(FAST.get(method, {}) | more))
+    return np.stack([explanation.map for explanation in found])
+
+
+def state(scorer):
+    """Everything about a scorer that an explanation might disturb."""
+    return {
+        "training": [module.training for module in scorer.modules()],
+        "inplace": [getattr(module, "inplace", None) for module in scorer.modules()],
+        "hooks": [
+            len(m._forward_hooks)
+            + len(m._forward_pre_hooks)
+            + len(m._backward_hooks)
+            + len(m._backward_pre_hooks)
+            for m in scorer.modules()
+        ],
+        "grads": [None if p.grad is None else p.grad.clone() for p in scorer.parameters()],
+        "needed": [p.requires_grad for p in scorer.parameters()],
+        "weights": [t.clone() for t in scorer.state_dict().values()],
+        "random": (torch.get_rng_state().tolist(), str(np.random.get_state())),
+        "grad mode": torch.is_grad_enabled(),
+    }
+
+
+def alike(one, other):
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(alike, one, other))
+    return one == other
+
+
+def unchanged(before, after):
+    return [name for name in before if not alike(before[name], after[name])] == []
+
+
+@each_method
+def test_maps_are_finite_float32_of_the_picture_s_size(method):
+    for found in explain(ConvScorer(), a_picture(), [1, 3], method, **FAST.get(method, {})):
+        assert found.map.shape == (SIDE, SIDE)
+        assert found.map.dtype == np.float32
+        assert np.isfinite(found.map).all()
+        assert found.signed or found.map.min() >= 0
+        assert found.method == method
+        assert found.seconds > 0
+
+
+@each_method
+def test_the_score_is_the_scorer_s_own(method):
+    scorer = ConvScorer().eval()
+    found = explain(scorer, a_picture(), [2, 0], method, **FAST.get(method, {}))
+    with torch.no_grad():
+        scores = scorer(a_picture())[0]
+    assert [e.target for e in found] == [2, 0]
+    assert [e.score for e in found] == pytest.approx([float(scores[2]), float(scores[0])], rel=1e-4)
+
+
+@each_method
+def test_the_same_seed_gives_the_same_maps(method):
+    assert np.array_equal(maps(ConvScorer(), method, seed=3), maps(ConvScorer(), method, seed=3))
+
+
+@each_method
+def test_several_targets_get_the_maps_they_get_alone(method):
+    together = maps(ConvScorer(), method, targets=(4, 1))
+    alone = [maps(ConvScorer(), method, targets=(target,))[0] for target in (4, 1)]
+    assert np.allclose(together, alone, rtol=1e-4, atol=1e-6 * np.abs(together).max())
+
+
+@each_method
+def test_maps_depend_on_the_weights(method):
+    assert not np.allclose(maps(ConvScorer(0), method), maps(ConvScorer(1), method), rtol=1e-2)
+
+
+@each_method
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_it_works_on_frozen_weights_in_every_gradient_mode(method, mode):
+    scorer = ConvScorer()
+    expected = maps(scorer, method)
+    scorer.requires_grad_(False)
+    with mode():
+        assert np.allclose(maps(scorer, method), expected, atol=1e-6)
+
+
+@each_method
+def test_everything_is_left_as_it_was_found(method):
+    scorer, pixels = ConvScorer().train(), a_picture()
+    scorer.stem.eval()
+    scorer(pixels.expand(2, -1, -1, -1)).sum().backward()
+    before, picture = state(scorer), pixels.clone()
+    explain(scorer, pixels, [1], method, **FAST.get(method, {}))
+    assert unchanged(before, state(scorer))
+    assert torch.equal(pixels, picture)
+    assert not pixels.requires_grad
+
+
+class Broken(ConvScorer):
+    """Fails in the middle of its run."""
+
+    def forward(self, pixels):
+        super().forward(pixels)
+        raise FloatingPointError("broken")
+
+
+@each_method
+def test_everything_is_left_as_it_was_found_after_an_exception(method):
+    scorer = Broken().train()
+    before = state(scorer)
+    with pytest.raises(FloatingPointError, match="broken"):
+        explain(scorer, a_picture(), [1], method, **FAST.get(method, {}))
+    assert unchanged(before, state(scorer))
+
+
+@each_method
+def test_other_threads_are_answered_as_if_nobody_looked(method):
+    scorer, pixels = ConvScorer().eval(), a_picture(7)
+    with torch.no_grad():
+        expected = scorer(pixels)
+    wrong, stop = [], threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            with torch.no_grad():
+                answer = scorer(pixels)
+            if answer.requires_grad or not torch.equal(answer, expected):
+                wrong.append(answer)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        alone = maps(ConvScorer(), method)
+        busy = [maps(scorer, method) for _ in range(3)]
+    finally:
+        stop.set()
+        thread.join()
+    assert wrong == []
+    assert all(np.allclose(found, alone, atol=1e-6) for found in busy)
+
+
+@each_method
+@pytest.mark.parametrize(
+    ("targets", "words"),
+    [([CLASSES], "target 5"), ([-1], "target -1"), ([], "no targets"), ([1.0], "whole number")],
+)
+def test_a_target_that_there_is_not_is_named(method, targets, words):
+    with pytest.raises(ValueError, match=words):
+        explain(ConvScorer(), a_picture(), targets, method, **FAST.get(method, {}))
+
+
+@each_method
+def test_an_unknown_option_is_named(method):
+    with pytest.raises(ValueError, match="colour"):
+        explain(ConvScorer(), a_picture(), [0], method, colour="red")
