@@ -116,6 +116,8 @@ def gradients(scores: Tensor, inputs: Tensor) -> Tensor:
         (k, B, ...), zero where a score does not depend on the inputs.
     """
     count = scores.shape[1]
+    if not scores.requires_grad:  # no score depends on them at all
+        return inputs.new_zeros(count, *inputs.shape)
     each = [
         torch.autograd.grad(
             scores[:, i].sum(),

@@ -132,3 +132,52 @@ def test_a_saved_model_answers_through_the_engine(tiny_checkpoint):
     assert loaded.answer(draw("red", "square"), QUESTION).text in loaded.answerer.answers
     with pytest.raises(BadCheckpoint):
         Engine.load("no-such-model")
+
+
+def test_an_explanation_is_of_the_top_answer_unless_another_is_named(engine):
+    picture = draw("red", "square")
+    top = [text for text, _ in engine.answer(picture, QUESTION).top]
+    (first,) = engine.explain(picture, QUESTION)
+    assert (first.label, first.method) == (top[0], "grad_cam")
+    assert engine.answerer.answers[first.target] == top[0]
+    (third,) = engine.explain(picture, QUESTION, f"The {top[2].title()}.", "gradient")
+    assert third.label == top[2]
+    three = engine.explain(picture, QUESTION, method="gradient", k=3)
+    assert [e.label for e in three] == top[:3]
+    assert np.allclose(three[2].map, third.map, rtol=1e-5)
+
+
+def test_an_answer_that_the_model_does_not_know_cannot_be_explained(engine):
+    with pytest.raises(BadText, match='"zebra" is none of the 8 answers'):
+        engine.explain(draw("red", "square"), QUESTION, "zebra")
+    with pytest.raises(ValueError, match="one map, not 3"):
+        engine.explain(draw("red", "square"), QUESTION, "red", k=3)
+
+
+def test_an_explanation_asked_for_in_inference_mode_is_the_same(engine):
+    picture = draw("blue", "circle")
+    (expected,) = engine.explain(picture, QUESTION, method="gradient")
+    with torch.inference_mode():
+        (found,) = engine.explain(picture, QUESTION, method="gradient")
+    assert np.array_equal(found.map, expected.map)
+
+
+def test_questions_are_answered_alike_while_another_thread_explains(engine):
+    picture = draw("green", "square")
+    expected = engine.answer(picture, QUESTION).top
+    with ThreadPoolExecutor(4) as pool:
+        explained = [pool.submit(engine.explain, picture, QUESTION, k=2) for _ in range(6)]
+        answered = [pool.submit(engine.answer, picture, QUESTION) for _ in range(20)]
+        maps = [job.result()[0].map for job in explained]
+    assert all(job.result().top == expected for job in answered)
+    assert all(np.array_equal(found, maps[0]) for found in maps)
+
+
+def test_progress_may_ask_the_engine_itself(engine):
+    picture, seen = draw("green", "square"), []
+
+    def progress(done, total):
+        seen.append((done, total, engine.answer(picture, QUESTION).text))
+
+    engine.explain(picture, QUESTION, method="smoothgrad", samples=3, progress=progress)
+    assert seen[-1][:2] == (3, 3)

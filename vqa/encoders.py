@@ -59,6 +59,7 @@ class Encoder(nn.Module):
         self.network: nn.Module = AutoModel.from_config(architecture, dtype=torch.float32)
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
+        self.features = nn.Identity()  # what the grid is made of passes here, for Grad-CAM to read
         self.train_batch_norm = False  # statistics stay as they are, unless a training asks for it
         self.eval()
         with torch.no_grad():  # the network tells its own width better than any config field
@@ -76,7 +77,7 @@ class Encoder(nn.Module):
             The grid; cells are (B, h * w, C), unnormalised activations.
         """
         normalised = ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        features = self._stage(normalised)
+        features = self.features(self._stage(normalised))
         height, width = features.shape[-2:]
         return Grid(features.flatten(2).transpose(1, 2), height, width)
 

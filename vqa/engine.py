@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from saliency import registry
+from saliency.types import Explanation, Progress
 from vqa import checkpoints, images
 from vqa.encoders import Grid
 from vqa.models import Answer, Answerer
-from vqa.text import Vocab
+from vqa.scorers import AnswerScorer
+from vqa.text import BadText, Vocab, normalize_answer
 
 CACHE_BYTES = 64 * 2**20  # about 250 grids of 7 x 7 x 1280
 
@@ -31,7 +36,8 @@ class Engine:
         for parameter in answerer.encoder.parameters():  # the layout that convolutions like best
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        self._lock = threading.Lock()  # one model, one user at a time
+        # One model, one user at a time; its own thread may ask again, from `progress`.
+        self._lock = threading.RLock()
         self._grids = GridCache(cache_bytes)
 
     @classmethod
@@ -86,11 +92,80 @@ class Engine:
         ids = [self.answerer.question_ids(question) for question in flat]
         if not flat:
             return [[] for _ in pictures]
-        pixels = torch.cat([self._pixels(picture) for picture in pictures])
+        pixels = torch.cat([self.pixels(picture) for picture in pictures])
         with self._lock, torch.inference_mode():
             grid = self.answerer.encode(pixels)
         answers = iter(self._ask(grid, flat, ids, owners, k))
         return [[next(answers) for _ in asked] for asked in questions]
+
+    def explain(
+        self,
+        picture: images.Source,
+        question: str,
+        answer: str | None = None,
+        method: str = "grad_cam",
+        *,
+        k: int = 1,
+        seed: int = 0,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> tuple[Explanation, ...]:
+        """Say why the model gives an answer, as a map over the picture.
+
+        Args:
+            picture: a path, bytes, file object, PIL picture or array.
+            question: in English.
+            answer: which answer to explain; None for the model's own.
+            method: a name in `saliency.registry.METHODS`.
+            k: how many of the likeliest answers to explain, each with a map, likeliest first; with
+                `answer`, 1.
+            seed: of the methods that draw at random.
+            progress: called with (done, total); what it raises ends the explanation.
+            options: the method's own.
+
+        Returns:
+            Explanations with maps (S, S) over the whole picture squashed to the model's square, the
+            answer as their `label`.
+
+        Raises:
+            BadImage: if the picture cannot be read.
+            BadText: if the question is empty or too long, or the answer is none that the model has.
+            CannotExplain: if the model lacks what the method needs.
+            ValueError: if there is no such method or option.
+        """
+        scorer = self.scorer(question)
+        raw = images.read(picture)
+        targets = self._targets(raw, question, answer, k)
+        pixels = self.pixels(raw)
+        with self._lock:
+            found = registry.explain(
+                scorer, pixels, targets, method, seed=seed, progress=progress, **options
+            )
+        names = self.answerer.answers
+        return tuple(dataclasses.replace(each, label=names[each.target]) for each in found)
+
+    def scorer(self, question: str) -> AnswerScorer:
+        """A question's answers as scores of the pixels, for any tool of `saliency`.
+
+        Raises:
+            BadText: if the question is empty or too long.
+        """
+        return AnswerScorer(self.answerer, question).eval()
+
+    def _targets(
+        self, picture: images.Source, question: str, answer: str | None, k: int
+    ) -> list[int]:
+        names = self.answerer.answers
+        if answer is None:
+            return [names.index(text) for text, _ in self.answer(picture, question, k=k).top]
+        if k != 1:
+            raise ValueError(f"with an answer there is one map, not {k}")
+        if (wanted := normalize_answer(answer)) not in names:
+            raise BadText(
+                f'"{answer}" is none of the {len(names):,} answers that the model knows: '
+                "choose one of its guesses."
+            )
+        return [names.index(wanted)]
 
     def _encode(self, picture: images.Source) -> Grid:
         raw = images.read(picture)
@@ -98,14 +173,19 @@ class Engine:
         with self._lock:
             if (grid := self._grids.get(key)) is not None:
                 return grid
-        pixels = self._pixels(raw)
+        pixels = self.pixels(raw)
         with self._lock, torch.inference_mode():
             if (grid := self._grids.get(key)) is None:  # another thread may have been faster
                 grid = self.answerer.encode(pixels)
                 self._grids.put(key, grid)
             return grid
 
-    def _pixels(self, picture: images.Source) -> Tensor:
+    def pixels(self, picture: images.Source) -> Tensor:
+        """A picture as the model sees it, (1, 3, S, S) in [0, 1]: squashed to its square.
+
+        Raises:
+            BadImage: if the picture cannot be read.
+        """
         size = self.answerer.config.encoder.image_size
         return images.to_pixels(images.load(picture, min_side=size), size)
 

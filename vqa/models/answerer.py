@@ -108,6 +108,7 @@ class Answerer(nn.Module):
         self.fuse_picture = nn.Linear(config.glimpses * channels, config.fused_dim)
         self.classify = nn.Linear(config.fused_dim, config.num_answers)
         self.dropout = nn.Dropout(config.dropout)
+        self.rectify = nn.ReLU()  # a module, so that guided backprop finds it
         self.register_buffer("temperature", torch.ones(()))  # fitted on validation
 
     @classmethod
@@ -149,8 +150,14 @@ class Answerer(nn.Module):
             Logits (Q, A), attention (Q, glimpses, N) and word weights (Q, T).
         """
         question, word_weights = self.question(ids)
-        keys = F.relu(self.cell_key(cells))  # (B, N, d), once a picture
-        queries = self.dropout(F.relu(self.question_key(question)))  # (Q, d)
+        return AnswererOutput(*self.look(cells, question, owner, gaze), word_weights)
+
+    def look(
+        self, cells: Tensor, question: Tensor, owner: Tensor, gaze: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The same for questions that are read already, (Q, hidden_dim): logits and attention."""
+        keys = self.rectify(self.cell_key(cells))  # (B, N, d), once a picture
+        queries = self.dropout(self.rectify(self.question_key(question)))  # (Q, d)
         # w . (key * query) is (w * query) . key: one small product instead of (Q, N, d).
         weighted = queries.unsqueeze(1) * self.attend.weight  # (Q, glimpses, d)
         scores = weighted @ keys[owner].transpose(1, 2)  # (Q, glimpses, N)
@@ -158,10 +165,14 @@ class Answerer(nn.Module):
             scores = scores + torch.log(gaze + GAZE_FLOOR)[owner].unsqueeze(1)
         attention = scores.softmax(dim=-1)
         picture = (attention @ cells[owner]).flatten(1)  # (Q, glimpses * C)
-        fused = F.relu(self.fuse_question(question)) * F.relu(
+        fused = self.rectify(self.fuse_question(question)) * self.rectify(
             self.fuse_picture(self.dropout(picture))
         )
-        return AnswererOutput(self.classify(self.dropout(fused)), attention, word_weights)
+        return self.classify(self.dropout(fused)), attention
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Logits (..., A) as calibrated probabilities (..., A)."""
+        return (logits / self.temperature).softmax(-1)
 
     def question_ids(self, question: str) -> list[int]:
         """Word numbers of a question.
@@ -182,7 +193,7 @@ class Answerer(nn.Module):
     ) -> Answer:
         """One row of an output in words and numbers, with the k likeliest answers."""
         tokens = tokenize(check(question))
-        best = (output.logits[row] / self.temperature).softmax(-1).topk(min(k, len(self.answers)))
+        best = self.probabilities(output.logits[row]).topk(min(k, len(self.answers)))
         top = tuple(
             (self.answers[i], float(p)) for p, i in zip(*map(Tensor.tolist, best), strict=True)
         )

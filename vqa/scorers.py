@@ -1,0 +1,149 @@
+"""Scorers: what our models and others say, as plain functions of the pixels that can be explained.
+
+A scorer maps pixels (B, 3, H, W) in [0, 1] to raw scores (B, K), one a target, and names the module
+that Grad-CAM reads; see `saliency.types`. The models themselves know nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vqa.encoders import Grid
+from vqa.models import Answerer
+
+
+class AnswerScorer(nn.Module):
+    """The logits of every answer to one question, as a function of the picture.
+
+    Raises:
+        BadText: if the question is empty or too long.
+    """
+
+    ids: Tensor
+
+    def __init__(self, answerer: Answerer, question: str) -> None:
+        super().__init__()
+        self.answerer = answerer
+        ids = torch.tensor([answerer.question_ids(question)], device=answerer.temperature.device)
+        self.register_buffer("ids", ids, persistent=False)
+
+    @property
+    def feature_layer(self) -> nn.Module:
+        """The encoder's last feature maps."""
+        return self.answerer.encoder.features
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, 3, S, S) in [0, 1] -> logits (B, A), uncalibrated."""
+        _, (logits, _) = self._look(pixels)
+        return logits
+
+    def attention(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, 3, S, S) -> (B, 1, h, w), each sums to 1: the mean of the glimpses."""
+        grid, (_, maps) = self._look(pixels)
+        return maps.mean(dim=1).view(-1, 1, grid.height, grid.width)
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Logits (B, A) -> calibrated probabilities (B, A)."""
+        return self.answerer.probabilities(scores)
+
+    def _look(self, pixels: Tensor) -> tuple[Grid, tuple[Tensor, Tensor]]:
+        with torch.no_grad():  # the question does not depend on the pixels
+            question, _ = self.answerer.question(self.ids)
+        grid, count = self.answerer.encode(pixels), len(pixels)
+        owner = torch.arange(count, device=pixels.device)
+        return grid, self.answerer.look(grid.cells, question.expand(count, -1), owner)
+
+
+class ClassScorer(nn.Module):
+    """The logits of any image classifier, from pixels in [0, 1].
+
+    Args:
+        network: normalised pixels (B, 3, H, W) -> logits (B, K), or a transformers output that has
+            them as `.logits`.
+        mean: what the network wants subtracted from each channel of pixels in [0, 1].
+        std: and what it then wants them divided by.
+        labels: the K classes in words, where they are known.
+        feature_layer: the module that Grad-CAM reads; by default the last one that returns feature
+            maps, or none if the network goes on with tokens from there (vision transformers).
+        image_size: side in pixels of the square pictures it was made for.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        mean: Sequence[float] = (0.0, 0.0, 0.0),
+        std: Sequence[float] = (1.0, 1.0, 1.0),
+        labels: Sequence[str] = (),
+        feature_layer: nn.Module | None = None,
+        image_size: int = 224,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.labels = tuple(labels)
+        self.image_size = image_size
+        self.feature_layer = feature_layer or self._last_feature_layer()
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path) -> ClassScorer:
+        """Any image classifier of transformers, in eval mode.
+
+        Args:
+            source: a local folder in the transformers layout, or a Hub id.
+
+        Raises:
+            OSError: if there is no such folder or Hub id (transformers' own message).
+        """
+        from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+        network = AutoModelForImageClassification.from_pretrained(source, dtype=torch.float32)
+        processor = AutoImageProcessor.from_pretrained(source)
+        crop = getattr(processor, "crop_size", None) or processor.size
+        names = network.config.id2label
+        return cls(
+            network.eval(),
+            mean=processor.image_mean,
+            std=processor.image_std,
+            labels=[names[number] for number in sorted(names)],
+            image_size=int(crop.get("height") or crop["shortest_edge"]),
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, 3, H, W) in [0, 1] -> logits (B, K)."""
+        output = self.network((pixels - self.mean) / self.std)
+        return torch.as_tensor(getattr(output, "logits", output))
+
+    def _last_feature_layer(self) -> nn.Module | None:
+        last: list[nn.Module | None] = [None]
+
+        def note(module: nn.Module, _inputs: object, output: object) -> None:
+            if not isinstance(output, Tensor):
+                return
+            if output.ndim == 4 and min(output.shape[2:]) > 1:
+                last[0] = module
+            elif output.ndim == 3:  # tokens: what went before is not where the network decides
+                last[0] = None
+
+        modes = {module: module.training for module in self.modules()}
+        handles = [m.register_forward_hook(note) for m in self.network.modules()]
+        try:
+            for module in modes:
+                module.training = False
+            with torch.no_grad():
+                side = self.image_size
+                self(torch.zeros(1, 3, side, side, device=self.mean.device))
+        finally:
+            for handle in handles:
+                handle.remove()
+            for module, mode in modes.items():
+                module.training = mode
+        return last[0]
