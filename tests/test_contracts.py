@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import saliency
 import vqa
 from training.card import render
 
@@ -52,17 +53,18 @@ def test_saliency_knows_only_torch_numpy_and_pillow():
         assert {name.split(".")[0] for name in imported(path)} <= allowed, path.name
 
 
-def test_the_public_interface_is_exact():
-    tree = ast.parse((REPOSITORY / "vqa/__init__.py").read_text())
+@pytest.mark.parametrize("package", [vqa, saliency], ids=lambda package: package.__name__)
+def test_the_public_interface_is_exact(package):
+    tree = ast.parse(Path(package.__file__).read_text())
     names = {a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names}
-    assert set(vqa.__all__) == names
-    assert vqa.__all__ == sorted(vqa.__all__)
-    assert all(hasattr(vqa, name) for name in vqa.__all__)
+    assert set(package.__all__) == names
+    assert all(hasattr(package, name) for name in package.__all__)
 
 
 def test_importing_is_quiet_and_light():
     code = (
-        "import sys, vqa; heavy = {'transformers', 'datasets', 'evaluate', 'gradio', 'sklearn'};"
+        "import sys, vqa, saliency; heavy = {'transformers', 'datasets', 'evaluate', 'gradio',"
+        "'sklearn', 'skimage', 'lime', 'matplotlib'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
