@@ -13,6 +13,11 @@ from saliency import hooks
 from saliency.attention import attention
 from saliency.grad_cam import grad_cam
 from saliency.gradient import gradient
+from saliency.guided_backprop import guided_backprop
+from saliency.integrated_gradients import integrated_gradients
+from saliency.lime_image import lime
+from saliency.occlusion import occlusion
+from saliency.smoothgrad import smoothgrad
 from saliency.types import Explanation, Maps, MethodSpec, Progress, check_pixels, check_targets
 
 # Menus, the README's table and the contract tests follow this table.
@@ -21,6 +26,20 @@ METHODS: dict[str, MethodSpec] = {
         grad_cam, "Grad-CAM", False, "1 forward, k backwards of the head", ("feature_layer",)
     ),
     "gradient": MethodSpec(gradient, "Gradient", False, "1 forward, k backwards"),
+    "smoothgrad": MethodSpec(
+        smoothgrad, "SmoothGrad", False, "1 + samples forwards, k * samples backwards"
+    ),
+    "guided_backprop": MethodSpec(
+        guided_backprop, "Guided backprop", False, "1 forward, k backwards", ("ReLU modules",)
+    ),
+    "integrated_gradients": MethodSpec(
+        integrated_gradients,
+        "Integrated gradients",
+        True,
+        "2 + steps forwards, k * steps backwards",
+    ),
+    "occlusion": MethodSpec(occlusion, "Occlusion", True, "1 + windows forwards"),
+    "lime": MethodSpec(lime, "LIME", True, "samples forwards"),
     "attention": MethodSpec(attention, "Attention", False, "2 forwards", ("attention",)),
 }
 _RUN = ("scorer", "pixels", "targets", "seed", "progress")  # arguments that are no options
