@@ -1,0 +1,83 @@
+"""The README's tables, from the registry and benchmarks/results.json.
+
+    python -m benchmarks.tables
+
+rewrites what stands between `<!-- table: name -->` and `<!-- end -->`; a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from benchmarks.latency import RESULTS
+from saliency.registry import METHODS, table
+
+README = RESULTS.parents[1] / "README.md"
+_PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def main() -> None:
+    """Bring README up to date."""
+    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def filled(text: str) -> str:
+    """A text with all its tables made anew.
+
+    Raises:
+        KeyError: if it asks for a table that there is not, or whose numbers were not recorded.
+    """
+    results = json.loads(Path(RESULTS).read_text(encoding="utf-8"))
+    makers = {
+        "methods": table,
+        "faithfulness": lambda: faithfulness(results["faithfulness"]["methods"]),
+        "speed": lambda: speed(results["saliency"]["tasks"]),
+    }
+    return _PLACE.sub(lambda found: f"{found[1]}{makers[found[2]]()}\n{found[3]}", text)
+
+
+def faithfulness(methods: dict[str, dict[str, Any]]) -> str:
+    """Each method's areas and what covering does, with 95% confidence intervals."""
+    lines = [
+        "| map | deletion area, less is better | below random by | insertion area, more is better "
+        "| above random by | covering its hottest 10% changes the answer |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, entry in methods.items():
+        label = METHODS[name].label if name in METHODS else f"*{name}*"
+        lower, higher = entry.get("deletion - random"), entry.get("insertion - random")
+        cells = [
+            f"{entry['deletion'][0]:.3f}",
+            _spread([-lower[0], -lower[2], -lower[1]]) if lower else "",
+            f"{entry['insertion'][0]:.3f}",
+            _spread(higher) if higher else "",
+            "{:.0%} ({:.0%} to {:.0%})".format(*entry["answer changes"]),
+        ]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _spread(interval: list[float]) -> str:
+    return "{:+.3f} ({:+.3f} to {:+.3f})".format(*interval)
+
+
+def speed(tasks: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:
+    """Ours beside every peer, in milliseconds and as ratios."""
+    lines = ["| network | task | ours, ms | against | theirs, ms | ours / theirs |"]
+    lines.append("|---|---|---|---|---|---|")
+    for network, contests in tasks.items():
+        for task, rows in contests.items():
+            ours = rows["ours"]
+            others = {name: row for name, row in rows.items() if name != "ours"} or {"": None}
+            for name, row in others.items():
+                theirs = f"{row['wall']:.2f} | {row['wall ratio']:.2f}" if row else " | "
+                label = "the bare passes" if name == "bare" else name
+                lines.append(f"| {network} | {task} | {ours['wall']:.2f} | {label} | {theirs} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
