@@ -181,3 +181,19 @@ def test_progress_may_ask_the_engine_itself(engine):
 
     engine.explain(picture, QUESTION, method="smoothgrad", samples=3, progress=progress)
     assert seen[-1][:2] == (3, 3)
+
+
+def test_covering_what_an_explanation_marks_is_told_in_answers(engine):
+    picture = draw("red", "square")
+    (found,) = engine.explain(picture, QUESTION, method="attention")
+    covered = engine.counterfactual(picture, QUESTION, found, fraction=0.5)
+    answer = engine.answer(picture, QUESTION)
+    assert engine.answerer.answers[covered.before] == answer.text
+    assert covered.probability_before == pytest.approx(answer.probability, rel=1e-4)
+    assert covered.mask.shape == found.map.shape
+    assert covered.mask.mean() == covered.fraction == 0.5
+    outside = torch.from_numpy(~covered.mask)
+    assert torch.equal(covered.pixels[..., outside], engine.pixels(picture)[..., outside])
+    with torch.no_grad():
+        scores = engine.scorer(QUESTION)(covered.pixels)[0]
+    assert int(scores.argmax()) == covered.after

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saliency import registry
+from saliency import faithfulness, registry
 from saliency.types import Explanation, Progress
 from vqa import checkpoints, images
 from vqa.encoders import Grid
@@ -143,6 +143,40 @@ class Engine:
             )
         names = self.answerer.answers
         return tuple(dataclasses.replace(each, label=names[each.target]) for each in found)
+
+    def counterfactual(
+        self,
+        picture: images.Source,
+        question: str,
+        explanation: Explanation,
+        *,
+        fraction: float = 0.1,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> faithfulness.Counterfactual:
+        """Cover what an explanation marks, and as much at random, and ask again.
+
+        Args:
+            picture: the one that was explained.
+            question: the one that was asked.
+            explanation: as `explain` returns it.
+            fraction: how much of the picture to cover, between 0 and 1.
+            seed: of the random covers.
+            progress: called with (done, total); what it raises ends the work.
+
+        Returns:
+            What became of the answer; `before` and `after` are numbers in `answerer.answers`.
+
+        Raises:
+            BadImage: if the picture cannot be read.
+            BadText: if the question is empty or too long.
+            ValueError: if the explanation has no positive evidence to cover.
+        """
+        scorer, pixels = self.scorer(question), self.pixels(picture)
+        with self._lock:
+            return faithfulness.counterfactual(
+                scorer, pixels, explanation.map, fraction=fraction, seed=seed, progress=progress
+            )
 
     def scorer(self, question: str) -> AnswerScorer:
         """A question's answers as scores of the pixels, for any tool of `saliency`.
