@@ -7,9 +7,10 @@ alone: they stay the same on a flat picture of the mean colour, so no place of t
 their reason. These are counted and left out, until there are N that the picture decides.
 
 The model's own answer is explained by every method, and each map's patches are covered (deletion)
-and uncovered (insertion) from the hottest on, beside random orders and the centre's. Rows are kept
-in --rows, so that an interrupted run goes on; benchmarks/results.json gets means over the pictures,
-with 95% confidence intervals from a bootstrap over them.
+and uncovered (insertion) from the hottest on. So are those of random smooth maps, of the centre,
+and of each map moved to a random place: that one has the same shape, and knows nothing. Rows are
+kept in --rows, so that an interrupted run goes on; benchmarks/results.json gets means over the
+pictures, with 95% confidence intervals from a bootstrap over them.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from training.record import provenance, record
 from vqa.engine import Engine
 from vqa.rows import open_rows
 
-RANDOM = 3  # random orders a picture; their mean counts
+RANDOM = 3  # random maps a picture; their mean counts
+STEPS = 10  # of a curve
+COVERS = 3  # random places to which the hottest tenth is moved
 KINDS = ("deletion", "insertion")
 OPTIONS: dict[str, dict[str, Any]] = {"lime": {"samples": 300}}  # elsewhere the defaults
 DRAWS = 10_000  # of the bootstrap
@@ -147,6 +150,7 @@ def measure(picture: bytes, question: dict[str, str]) -> dict[str, Any]:
     }
     maps = {method: explanation.map for method, explanation in found.items()}
     size = (pixels.shape[2], pixels.shape[3])
+    maps |= {f"{name} moved": faithfulness.moved_maps(m, 1)[0] for name, m in maps.items()}
     maps["centre"] = faithfulness.centre_map(size)
     maps |= {f"random {i}": m for i, m in enumerate(faithfulness.random_maps(size, RANDOM, 0))}
     row = judged(scorer, pixels, target, maps)
@@ -160,35 +164,38 @@ def judged(
     stack = np.stack(list(maps.values()))
     result: dict[str, dict[str, Any]] = {name: {} for name in maps}
     for kind in KINDS:
-        found = faithfulness.curves(scorer, pixels, target, stack, kind=kind)
+        found = faithfulness.curves(scorer, pixels, target, stack, kind=kind, steps=STEPS)
         for name, curve in zip(maps, found, strict=True):
             result[name][kind] = curve.area
     for name, values in maps.items():
-        if values.max() > 0:
-            cover = faithfulness.counterfactual(scorer, pixels, values, draws=1)
-            result[name]["changed"] = cover.changed
+        if values.max() > 0 and "moved" not in name:
+            cover = faithfulness.counterfactual(scorer, pixels, values, draws=COVERS)
+            result[name]["changed"] = float(cover.changed)
+            result[name]["moved changed"] = cover.draws_changed / COVERS
     return result
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Means over the pictures, with 95% confidence intervals, a method."""
+    randoms = [f"random {i}" for i in range(RANDOM)]
     chance = {
-        kind: np.mean([column(rows, f"random {i}", kind) for i in range(RANDOM)], axis=0)
-        for kind in KINDS
+        kind: np.mean([column(rows, name, kind) for name in randoms], axis=0) for kind in KINDS
     }
-    names = [*METHODS, "centre", "random 0"]
-    table = {}
-    for name in names:
-        entry: dict[str, Any] = {}
-        for kind in KINDS:
-            values = chance[kind] if name == "random 0" else column(rows, name, kind)
+    table: dict[str, dict[str, Any]] = {
+        "random": {kind: interval(values) for kind, values in chance.items()}
+    }
+    for name in ("centre", *METHODS):
+        entry = table[name] = {}
+        for kind, random_areas in chance.items():
+            values = column(rows, name, kind)
             entry[kind] = interval(values)
-            if name != "random 0":
-                entry[f"{kind} - random"] = interval(values - chance[kind])
-        changed = [row["maps"][name]["changed"] for row in rows if "changed" in row["maps"][name]]
-        entry["answer changes"] = interval(np.array(changed, float))
-        entry["no evidence"] = len(rows) - len(changed)
-        table["random" if name == "random 0" else name] = entry
+            entry[f"{kind} - random"] = interval(values - random_areas)
+            if name in METHODS:
+                entry[f"{kind} - moved"] = interval(values - column(rows, f"{name} moved", kind))
+        shown = [row for row in rows if "changed" in row["maps"][name]]
+        entry["without evidence"] = len(rows) - len(shown)
+        for what in ("changed", "moved changed"):
+            entry[what] = interval(column(shown, name, what))
     return table
 
 

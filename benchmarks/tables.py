@@ -16,6 +16,7 @@ from benchmarks.latency import RESULTS
 from saliency.registry import METHODS, table
 
 README = RESULTS.parents[1] / "README.md"
+COVERS = ("changed", "moved changed")
 _PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -40,27 +41,29 @@ def filled(text: str) -> str:
 
 
 def faithfulness(methods: dict[str, dict[str, Any]]) -> str:
-    """Each method's areas and what covering does, with 95% confidence intervals."""
+    """Each method's areas, with 95% confidence intervals, and what covering does."""
     lines = [
-        "| map | deletion area, less is better | below random by | insertion area, more is better "
-        "| above random by | covering its hottest 10% changes the answer |",
-        "|---|---|---|---|---|---|",
+        "| map | deletion area | minus random's | minus its own, moved | insertion area "
+        "| minus random's | covered, the answer changes | moved cover |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, entry in methods.items():
         label = METHODS[name].label if name in METHODS else f"*{name}*"
-        lower, higher = entry.get("deletion - random"), entry.get("insertion - random")
         cells = [
             f"{entry['deletion'][0]:.3f}",
-            _spread([-lower[0], -lower[2], -lower[1]]) if lower else "",
+            _spread(entry.get("deletion - random")),
+            _spread(entry.get("deletion - moved")),
             f"{entry['insertion'][0]:.3f}",
-            _spread(higher) if higher else "",
-            "{:.0%} ({:.0%} to {:.0%})".format(*entry["answer changes"]),
+            _spread(entry.get("insertion - random")),
+            *(f"{entry[what][0]:.0%}" if what in entry else "" for what in COVERS),
         ]
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _spread(interval: list[float]) -> str:
+def _spread(interval: list[float] | None) -> str:
+    if interval is None:
+        return ""
     return "{:+.3f} ({:+.3f} to {:+.3f})".format(*interval)
 
 

@@ -6,11 +6,11 @@ With f the share of the picture that is covered (deletion) or shown (insertion),
 map ranks highest first, and P(f) the probability of the target, the area is the integral of P from
 f = 0 to 1 by trapezoids: low for deletion and high for insertion speak for the map.
 
-Scattered covers destroy a picture faster than one compact place of the same area, and scattered bits
-of it are recognised later. So pictures are covered patch by patch, not pixel by pixel, or pixels in
-random order would look better than any map that has a shape. And so a map is compared with chance of
-its own shape: `moved_maps` are the map itself, elsewhere; `random_maps` are as smooth as the last
-grid of a convolutional network.
+Scattered covers destroy a picture faster than one compact place of the same area, and scattered
+bits of it are recognised later. So pictures are covered patch by patch, not pixel by pixel, or
+pixels in random order would look better than any map that has a shape. And so a map is compared
+with chance of its own shape: `moved_maps` are the map itself, elsewhere; `random_maps` are as
+smooth as the last grid of a convolutional network.
 """
 
 from __future__ import annotations
