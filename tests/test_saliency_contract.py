@@ -1,6 +1,10 @@
 """What every method of the registry keeps, whatever it does."""
 
+import re
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,3 +176,41 @@ def test_a_target_that_there_is_not_is_named(method, targets, words):
 def test_an_unknown_option_is_named(method):
     with pytest.raises(ValueError, match="colour"):
         explain(ConvScorer(), a_picture(), [0], method, colour="red")
+
+
+NEW_METHODS = """
+import sys, pytest, torch
+sys.path.insert(0, "tests")
+from saliency import METHODS, Maps, MethodSpec, hooks
+from saliency.types import pick
+
+def by_hand(scorer, pixels, targets):
+    leaf = hooks.as_leaf(pixels)
+    scores = pick(scorer(leaf), targets)
+    return Maps(hooks.gradients(scores, leaf)[:, 0].square().sum(1), scores[0].detach())
+
+def careless(scorer, pixels, targets):
+    scorer.register_forward_hook(lambda *_: None)
+    torch.rand(1)
+    return by_hand(scorer, pixels, targets)
+
+METHODS["by_hand"] = MethodSpec(by_hand, "By hand", False, "1 forward, k backwards")
+METHODS["careless"] = MethodSpec(careless, "Careless", False, "1 forward, k backwards")
+keep = ["-k", f"{sys.argv[1]} and not new_method"]  # or this test would start itself
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", *keep, "tests/test_saliency_contract.py"]))
+"""
+
+
+@pytest.mark.parametrize(("name", "failed"), [("by_hand", 0), ("careless", 2)])
+def test_a_new_method_is_held_to_the_contract_by_its_line_alone(name, failed):
+    run = subprocess.run(
+        [sys.executable, "-c", NEW_METHODS, name],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    counts = dict(re.findall(r"(\d+) (passed|failed)", run.stdout))
+    counts = {word: int(number) for number, word in counts.items()}
+    assert counts.get("failed", 0) == failed, run.stdout
+    assert counts["passed"] >= 10
