@@ -42,7 +42,7 @@ def guided_backprop(
     def rising(slope: Tensor) -> Tensor:
         nonlocal guided
         guided += 1
-        return slope.clamp(min=0)  # a copy: the tensor may be another branch's gradient too
+        return slope.clamp_min(0)  # a copy: the tensor may be another branch's gradient too
 
     def guide(_module: nn.Module, output: Tensor) -> None:
         if output.requires_grad:

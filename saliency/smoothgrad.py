@@ -80,11 +80,13 @@ def mean_gradients(
     """
     spread = noise * float(pixels.max() - pixels.min())
     draw = torch.Generator().manual_seed(seed)
+    leaf = hooks.as_leaf(pixels)
     total = pixels.new_zeros(len(targets), *pixels.shape[1:])
     for part in hooks.chunks(samples, hooks.chunk_size(pixels)):
-        grains = [torch.randn(pixels.shape, generator=draw) for _ in range(part.start, part.stop)]
-        leaf = hooks.as_leaf(pixels + spread * torch.cat(grains).to(pixels.device))
-        scores = pick(scorer(leaf), targets)
-        total += hooks.gradients(scores, leaf).sum(dim=1)
+        grains = torch.empty(part.stop - part.start, *pixels.shape[1:])
+        for grain in grains:
+            grain.normal_(std=spread, generator=draw)
+        scores = pick(scorer(leaf + grains.to(leaf.device)), targets)
+        total += hooks.gradients(scores, leaf)[:, 0]  # of all the copies, as they share the leaf
         progress(part.stop, samples)
     return total / samples
