@@ -5,7 +5,7 @@
 For each task, ours, each peer and the bare passes take turns, round after round, in one process;
 the medians are recorded as milliseconds and as ratios, in wall time and in processor time. The
 networks are ResNet-18 (weights at random: time does not depend on them) and our answering model.
-captum runs each task at every chunk size in CHUNKS, and its fastest counts.
+captum runs each task at every chunk size in peers.CHUNKS, and its fastest counts.
 """
 
 from __future__ import annotations
@@ -15,29 +15,26 @@ import gc
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from benchmarks import peers
 from benchmarks.latency import RESULTS
+from benchmarks.peers import NOISY, STEPS, TARGETS, Call
 from saliency import faithfulness, lime_image, overlay
 from saliency.registry import explain
-from saliency.types import probabilities
 from training.record import provenance, record
 from vqa.engine import Engine
 from vqa.scorers import ClassScorer
 
-CHUNKS = (1, 5, 8, 25)  # pictures that captum runs at once
-TARGETS = [0, 1, 2]
-STEPS, NOISY, PERTURBED = 50, 25, 200
+PERTURBED = 200  # samples of LIME
 BARE = "bare"
-Call = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Contest:
     task: str
     ours: Call
     bare: Call | None = None  # the network's own passes, nothing else
-    peers: dict[str, Call] = field(default_factory=dict)
+    others: dict[str, Call] = field(default_factory=dict)
     rounds: int = 10
 
 
@@ -81,10 +78,15 @@ def resnet() -> ClassScorer:
 
     torch.manual_seed(0)
     config = AutoConfig.for_model(
-        "resnet", layer_type="basic", depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512]
+        "resnet",
+        layer_type="basic",
+        depths=[2, 2, 2, 2],
+        hidden_sizes=[64, 128, 256, 512],
+        num_labels=1000,
     )
     network = AutoModelForImageClassification.from_config(config)
-    return ClassScorer(network.eval()).requires_grad_(False)
+    network.eval().to(memory_format=torch.channels_last)  # as `from_pretrained` does
+    return ClassScorer(network).requires_grad_(False)
 
 
 def contests(scorer: nn.Module) -> Iterator[Contest]:
@@ -105,22 +107,22 @@ def contests(scorer: nn.Module) -> Iterator[Contest]:
     cam, smooth = ours("grad_cam", TARGETS), ours("smoothgrad", [0], samples=NOISY)
     integrated = ours("integrated_gradients", [0], steps=STEPS)
     occluded = ours("occlusion", [0], window=32, stride=16)
-    plain, guided = captum_passes(scorer, pixels)
-    yield Contest("Grad-CAM, 3 targets", cam, forward, cams(scorer, pixels), 30)
+    plain, guided = peers.captum_passes(scorer, pixels)
+    yield Contest("Grad-CAM, 3 targets", cam, forward, peers.cams(scorer, pixels), 30)
     yield Contest("Gradient", ours("gradient", [0]), backward, plain, 20)
     yield Contest("Guided backprop", ours("guided_backprop", [0]), backward, guided, 20)
     yield Contest(
-        f"SmoothGrad, {NOISY} samples", smooth, None, captum_smoothgrad(scorer, pixels), 4
+        f"SmoothGrad, {NOISY} samples", smooth, None, peers.captum_smoothgrad(scorer, pixels), 4
     )
     yield Contest(
         f"Integrated gradients, {STEPS} steps",
         integrated,
         None,
-        captum_integrated(scorer, pixels),
+        peers.captum_integrated(scorer, pixels),
         3,
     )
     yield Contest(
-        "Occlusion, 32 pixels every 16", occluded, None, captum_occlusion(scorer, pixels), 3
+        "Occlusion, 32 pixels every 16", occluded, None, peers.captum_occlusion(scorer, pixels), 3
     )
     yield from limes(scorer, pixels)
     yield Contest(
@@ -130,103 +132,6 @@ def contests(scorer: nn.Module) -> Iterator[Contest]:
     )
     picture, cells = Image.new("RGB", (640, 480)), np.random.default_rng(0).random((224, 224))
     yield Contest("Overlay on 640 x 480", lambda: overlay.blend(picture, cells, 0.7), rounds=50)
-
-
-def cams(scorer: nn.Module, pixels: Tensor) -> dict[str, Call]:
-    """Grad-CAM by the others, each as its documentation does it."""
-    from captum.attr import LayerGradCam
-    from torchcam.methods import GradCAM
-
-    layer = scorer.feature_layer
-    layered = LayerGradCam(scorer, layer)
-
-    def captum() -> list[Tensor]:
-        return [layered.attribute(pixels, t, relu_attributions=True) for t in TARGETS]
-
-    def torchcam() -> list[list[Tensor]]:
-        with GradCAM(scorer, layer) as extract:
-            scores = scorer(pixels.clone().requires_grad_())
-            return [extract(t, scores, normalized=False, retain_graph=True) for t in TARGETS]
-
-    peers: dict[str, Call] = {"captum": captum, "torch-cam": torchcam}
-    try:
-        from pytorch_grad_cam import GradCAM as Other
-        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-    except ImportError:  # it needs torchvision and OpenCV
-        return peers
-    other = Other(scorer, [layer])
-    peers["pytorch-grad-cam"] = lambda: [
-        other(pixels, [ClassifierOutputTarget(t)]) for t in TARGETS
-    ]
-    return peers
-
-
-def captum_passes(scorer: nn.Module, pixels: Tensor) -> tuple[dict[str, Call], dict[str, Call]]:
-    """Saliency and guided backprop; the latter knows nn.ReLU only, so it runs on ResNet alone."""
-    from captum.attr import GuidedBackprop, Saliency
-
-    plain = Saliency(scorer)
-    gradient = {"captum": lambda: plain.attribute(leaf(pixels), 0)}
-    if not isinstance(scorer, ClassScorer):
-        return gradient, {}
-    guided = GuidedBackprop(scorer)
-    return gradient, {"captum": lambda: guided.attribute(leaf(pixels), 0)}
-
-
-def captum_smoothgrad(scorer: nn.Module, pixels: Tensor) -> dict[str, Call]:
-    """NoiseTunnel over Saliency, at each chunk size."""
-    from captum.attr import NoiseTunnel, Saliency
-
-    tunnel = NoiseTunnel(Saliency(scorer))
-
-    def at(chunk: int) -> Call:
-        return lambda: tunnel.attribute(
-            leaf(pixels),
-            nt_samples=NOISY,
-            nt_samples_batch_size=chunk,
-            stdevs=0.15,
-            target=0,
-            abs=False,
-        )
-
-    return {f"captum, chunks of {chunk}": at(chunk) for chunk in CHUNKS}
-
-
-def captum_integrated(scorer: nn.Module, pixels: Tensor) -> dict[str, Call]:
-    """IntegratedGradients, at each chunk size."""
-    from captum.attr import IntegratedGradients
-
-    integrated = IntegratedGradients(scorer)
-
-    def at(chunk: int) -> Call:
-        return lambda: integrated.attribute(
-            leaf(pixels), target=0, n_steps=STEPS, internal_batch_size=chunk
-        )
-
-    return {f"captum, chunks of {chunk}": at(chunk) for chunk in CHUNKS}
-
-
-def captum_occlusion(scorer: nn.Module, pixels: Tensor) -> dict[str, Call]:
-    """Occlusion, at each chunk size."""
-    from captum.attr import Occlusion
-
-    occlusion = Occlusion(scorer)
-
-    def at(chunk: int) -> Call:
-        def occlude() -> Tensor:
-            with torch.no_grad():
-                return occlusion.attribute(
-                    pixels,
-                    (3, 32, 32),
-                    strides=(3, 16, 16),
-                    target=0,
-                    baselines=0.5,
-                    perturbations_per_eval=chunk,
-                )
-
-        return occlude
-
-    return {f"captum, chunks of {chunk}": at(chunk) for chunk in CHUNKS}
 
 
 class Brightness(nn.Module):
@@ -247,64 +152,20 @@ def limes(scorer: nn.Module, pixels: Tensor) -> Iterator[Contest]:
 
     free = Brightness()
     if isinstance(scorer, ClassScorer):  # these do not depend on the network
-        whole = {"lime": lime_package(free, pixels, segments, 1000)}
+        whole = {"lime": peers.lime_package(free, pixels, segments, 1000)}
         yield Contest("LIME without the model, 1000 samples", ours(free, 1000), None, whole, 3)
         (done,) = explain(free, pixels, [0], "lime", samples=1000, **shared)
-        again = {"lime": lime_package_again(done.details["sample"])}
+        again = {"lime": peers.lime_package_again(done.details["sample"])}
         sample = done.details["sample"]
         yield Contest("LIME, a further target", lambda: sample.maps([1]), None, again, 20)
-    whole = {"lime": lime_package(scorer, pixels, segments, PERTURBED)}
+    whole = {"lime": peers.lime_package(scorer, pixels, segments, PERTURBED)}
     yield Contest(f"LIME, {PERTURBED} samples", ours(scorer, PERTURBED), None, whole, 2)
-
-
-def lime_package(
-    scorer: nn.Module, pixels: Tensor, segments: NDArray[np.int64], samples: int
-) -> Call:
-    """The lime package on the same picture, superpixels and number of samples."""
-    from lime.lime_image import LimeImageExplainer
-
-    picture = pixels[0].permute(1, 2, 0).double().numpy()
-
-    def classify(pictures: NDArray[np.float64]) -> NDArray[np.float32]:
-        batch = torch.from_numpy(np.asarray(pictures, np.float32)).permute(0, 3, 1, 2)
-        with torch.inference_mode():
-            return probabilities(scorer, scorer(batch)).numpy()
-
-    def explain_instance() -> object:
-        return LimeImageExplainer(random_state=0).explain_instance(
-            picture,
-            classify,
-            labels=(0,),
-            top_labels=None,
-            num_samples=samples,
-            segmentation_fn=lambda _picture: segments,
-            progress_bar=False,
-        )
-
-    return explain_instance
-
-
-def lime_package_again(sample: lime_image.ImageLime) -> Call:
-    """The lime package's solve for one more target of the same sample."""
-    from lime.lime_image import LimeImageExplainer
-
-    solver = LimeImageExplainer(random_state=0).base
-    rows = sample.masks.astype(int)
-    distances = 1 - np.sqrt(rows.mean(axis=1))
-    return lambda: solver.explain_instance_with_data(
-        rows, sample.probabilities, distances, 1, 100_000
-    )
-
-
-def leaf(pixels: Tensor) -> Tensor:
-    """Pixels as captum wants them."""
-    return pixels.clone().requires_grad_()
 
 
 def run(contest: Contest, rounds: int) -> dict[str, dict[str, float]]:
     """Median milliseconds, wall and processor, of ours, the bare passes and the fastest peers."""
     calls = {"ours": contest.ours, **({BARE: contest.bare} if contest.bare else {})}
-    calls |= contest.peers
+    calls |= contest.others
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
     for number in range(rounds + 1):
         for name, call in calls.items():

@@ -78,7 +78,9 @@ def heat(
     Raises:
         ValueError: if values is not such a map, or scale not above 0.
     """
-    return _layer(values, size, 1, signed, scale)
+    layer = Image.fromarray(_levels(values, size, signed, scale))
+    layer.putpalette((_SIGNED_RGBA if signed else _RGBA).tobytes(), "RGBA")
+    return layer.convert("RGBA")
 
 
 def blend(
@@ -106,7 +108,9 @@ def blend(
     """
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity is {opacity} and must be from 0 to 1")
-    layer = _layer(values, picture.size, opacity, signed, scale)
+    colours = _premultiplied(_SIGNED_RGBA if signed else _RGBA, opacity)
+    pixels = colours.take(_levels(values, picture.size, signed, scale), mode="clip")
+    layer = Image.frombuffer("RGBa", picture.size, pixels, "raw", "RGBa", 0, 1)
     blended = picture.convert("RGB")  # a copy, also of RGB
     blended.paste(layer, (0, 0), layer)
     return blended
@@ -189,19 +193,18 @@ def _place(index: int) -> str:
     return "centre" if (row, column) == ("middle", "centre") else f"{row} {column}"
 
 
-def _layer(
-    values: Values, size: tuple[int, int], opacity: float, signed: bool, scale: float | None
-) -> Image.Image:
-    """The map as RGBA of (width, height), its alpha times opacity."""
-    colours = (_SIGNED_RGBA if signed else _RGBA).copy()
-    colours[:, 3] = (colours[:, 3] * opacity).round()
-    layer = Image.fromarray(_enlarge(_levels(values, signed, scale), size))
-    layer.putpalette(colours.tobytes(), "RGBA")
-    return layer.convert("RGBA")
+def _premultiplied(colours: Colours, opacity: float) -> NDArray[np.uint32]:
+    """One number a colour, for Pillow's "RGBa", which it pastes twice as quickly as "RGBA"."""
+    alpha = (colours[:, 3:] * opacity).round()
+    premultiplied = np.concatenate([colours[:, :3] * (alpha / 255), alpha], axis=1)
+    packed: NDArray[np.uint32] = premultiplied.round().astype(np.uint8).view(np.uint32)
+    return packed[:, 0]
 
 
-def _levels(values: Values, signed: bool, scale: float | None) -> NDArray[np.float32]:
-    """Where each number lies in its palette, (h, w), not rounded."""
+def _levels(
+    values: Values, size: tuple[int, int], signed: bool, scale: float | None
+) -> NDArray[np.uint8]:
+    """Where each pixel of (width, height) lies in its palette."""
     checked = _checked(values, signed)
     if scale is not None:
         if not 0 < scale < np.inf:
@@ -209,7 +212,7 @@ def _levels(values: Values, signed: bool, scale: float | None) -> NDArray[np.flo
         checked = checked.clip(-scale, scale)
     peak = scale or max(-checked.min(), checked.max()) or 1
     relative = (checked / peak).astype(np.float32)
-    return 127 + 127 * relative if signed else 255 * relative
+    return _enlarge(127 + 127 * relative if signed else 255 * relative, size)
 
 
 def _enlarge(levels: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:

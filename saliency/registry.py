@@ -87,7 +87,7 @@ def explain(
     given = {name: value for name, value in given.items() if name in accepted}
     start = time.perf_counter()
     with hooks.evaluating(scorer):
-        maps = spec.run(scorer, pixels.detach().clone(), targets, **given, **options)
+        maps = spec.run(scorer, pixels.detach().float().clone(), targets, **given, **options)
     seconds = time.perf_counter() - start
     return _explanations(method, targets, maps, settings | options, seconds)
 

@@ -173,6 +173,15 @@ def test_a_target_that_there_is_not_is_named(method, targets, words):
 
 
 @each_method
+@pytest.mark.parametrize("kind", [torch.float16, torch.float64])
+def test_pixels_of_any_precision_are_explained(method, kind):
+    pixels = a_picture().to(kind)
+    found = explain(ConvScorer(), pixels, [1], method, **FAST.get(method, {}))
+    same = explain(ConvScorer(), pixels.float(), [1], method, **FAST.get(method, {}))
+    assert np.array_equal(found[0].map, same[0].map)
+
+
+@each_method
 def test_an_unknown_option_is_named(method):
     with pytest.raises(ValueError, match="colour"):
         explain(ConvScorer(), a_picture(), [0], method, colour="red")
