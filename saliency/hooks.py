@@ -26,15 +26,15 @@ def evaluating(scorer: nn.Module) -> Iterator[None]:
     Works inside `no_grad` and `inference_mode`. Flags are set one by one, because a module's own
     `train()` may do more than set them.
     """
-    modes = {module: module.training for module in scorer.modules()}
+    in_training = [module for module in scorer.modules() if module.training]
     try:
-        for module in modes:
+        for module in in_training:
             module.training = False
         with torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
-        for module, mode in modes.items():
-            module.training = mode
+        for module in in_training:
+            module.training = True
 
 
 @contextmanager
