@@ -2,7 +2,7 @@
 
     python -m benchmarks.saliency
 
-For each task, ours, each peer and the bare passes take turns, round after round, in one process;
+For each task, ours, each peer and the bare passes take turns in a drawn order, in one process;
 the medians are recorded as milliseconds and as ratios, in wall time and in processor time. The
 networks are ResNet-18 (weights at random: time does not depend on them) and our answering model.
 captum runs each task at every chunk size in peers.CHUNKS, and its fastest counts.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import random
 import statistics
 import time
 import warnings
@@ -167,8 +168,9 @@ def run(contest: Contest, rounds: int) -> dict[str, dict[str, float]]:
     calls = {"ours": contest.ours, **({BARE: contest.bare} if contest.bare else {})}
     calls |= contest.others
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    order = random.Random(0)
     for number in range(rounds + 1):
-        for name, call in calls.items():
+        for name, call in order.sample([*calls.items()], len(calls)):
             gc.collect()
             wall, processor = time.perf_counter(), time.process_time()
             call()

@@ -3,129 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
-import shutil
-import socket
-import subprocess
-import sys
-from itertools import takewhile
-from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-from app import create_demo
-from ui.guards import launch_settings
-from vqa.engine import Engine
-
-ROOT = Path(__file__).parents[1]
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)  # None: playwright's own
-FLAGS = """
---no-sandbox --disable-gpu --disable-background-networking --disable-component-update
---disable-sync --no-first-run --use-fake-ui-for-media-stream --use-fake-device-for-media-stream
-"""
-
-
-class Visit:
-    """A browser window on the page, and what went on behind it."""
-
-    def __init__(self, page, url):
-        self.page, self.url, self.problems, self.requests = page, url, [], []
-        page.on("console", self._console)
-        page.on("pageerror", lambda error: self.problems.append(str(error)))
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.goto(url)
-        expect(self["#pictures button"].first).to_be_visible()
-
-    def _console(self, message):
-        if message.type == "error":
-            self.problems.append(message.text)
-
-    def __getitem__(self, selector):
-        return self.page.locator(selector)
-
-    def choose(self, example):
-        """Press an example and wait for its answer."""
-        before = self.heat() if self[".heat"].count() else ""
-        self.page.get_by_role("button", name=example, exact=True).click()
-        self.wait_for_another_map(before)
-
-    def ask(self, question):
-        self["#question textarea"].fill(question)
-        self["#submit"].click()
-
-    def upload(self, name, content):
-        """Give the page a file, and wait until it has it and has cleared the old answer."""
-        sent = self.page.expect_response("**/upload?*")
-        cleared = self.page.expect_response("**/run/predict")  # a question before it is cancelled
-        with sent, cleared:
-            self["#picture input[type=file]"].set_input_files(
-                {"name": name, "mimeType": "image/jpeg", "buffer": content}
-            )
-        expect(self["#picture img"]).to_be_attached()
-
-    def heat(self):
-        return self[".heat"].get_attribute("src") or ""
-
-    def wait_for_another_map(self, before):
-        self.page.wait_for_function(
-            "before => { const i = document.querySelector('.heat'); return i && i.src !== before }",
-            arg=before,
-        )
-
-    def strangers(self):
-        """Addresses outside the page's own that it asked for."""
-        own = (self.url, "data:", "blob:" + self.url)
-        return [address for address in self.requests if not address.startswith(own)]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def url(tiny_checkpoint, tmp_path_factory):
-    """The running page, with the shipped model if there is one."""
-    shipped = (ROOT / "model_cards" / "vqa" / "config.json").exists()
-    port = str(free_port())
-    command = [sys.executable, "-u", "app.py", "--host", "127.0.0.1", "--port", port]
-    command += ["--vqa", "vqa" if shipped else str(tiny_checkpoint)]
-    uploads = {"GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("uploads"))}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, cwd=ROOT, env=os.environ | uploads, **pipes) as server:
-        start = list(takewhile(lambda line: "Running on" not in line, server.stdout))
-        if server.poll() is not None:
-            pytest.fail("the page did not start:\n" + "".join(start))
-        yield f"http://127.0.0.1:{port}/"
-        server.terminate()
-        log = server.stdout.read()
-    assert "Traceback" not in log
-
-
-@pytest.fixture(scope="module")
-def context():
-    """A browser with an empty profile; its tabs share a cache, as a person's do."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
-        context = browser.new_context(viewport={"width": 1440, "height": 900})
-        context.grant_permissions(["clipboard-read", "clipboard-write"])
-        context.set_default_timeout(20_000)
-        yield context
-        browser.close()
-
-
-@pytest.fixture
-def visit(context, url):
-    """A fresh tab; nothing may go wrong behind it, and nobody else be asked."""
-    visit = Visit(context.new_page(), url)
-    yield visit
-    visit.page.close()
-    assert visit.problems == []
-    assert visit.strangers() == []
+pytest_plugins = ["browser"]
 
 
 def encoded(mode, file_format):
@@ -165,19 +48,18 @@ def test_an_example_question_is_asked_at_once(visit):
 
 def test_the_opacity_slider_fades_the_map_without_asking_the_server(visit):
     visit.choose("Rocket")
-    visit.page.wait_for_load_state("networkidle")
-    asked = len(visit.requests)
+    asked = visit.asked()
     visit["#view input[type=range]"].fill("20")
-    expect(visit[".heat"]).to_have_css("opacity", "0.2")
+    expect(visit["#view .heat"]).to_have_css("opacity", "0.2")
     expect(visit["#view output"]).to_have_text("20%")
-    assert visit.requests[asked:] == []
+    assert visit.asked() == asked
     visit.choose("Temple")
-    expect(visit[".heat"]).to_have_css("opacity", "0.2")
+    expect(visit["#view .heat"]).to_have_css("opacity", "0.2")
 
 
 def test_the_map_is_told_in_words(visit):
     visit.choose("Astronaut")
-    words = visit[".heat"].get_attribute("alt") or ""
+    words = visit["#view .heat"].get_attribute("alt") or ""
     assert words.startswith("Where the model looked: ")
     expect(visit["#view figcaption"]).to_contain_text(words)
 
@@ -257,9 +139,9 @@ def test_markup_and_templates_in_a_question_stay_text(visit):
     expect(visit["#note img, #note a, #words img, #view script"]).to_have_count(0)
 
 
-def test_two_tabs_share_no_state(visit, url):
+def test_two_tabs_share_no_state(visit, open_page, url):
     visit.choose("Cat")
-    other = Visit(visit.page.context.new_page(), url)
+    other = open_page(url)
     expect(other["#view .empty"]).to_be_visible()
     expect(other["#question textarea"]).to_have_value("")
     mine = visit.heat()
@@ -278,24 +160,17 @@ def test_nothing_sticks_out_sideways(visit, width):
     assert visit.page.evaluate(room) <= 0
 
 
-def test_an_upload_over_ten_megabytes_is_refused_in_words(context, url):
-    visit = Visit(context.new_page(), url)
+def test_an_upload_over_ten_megabytes_is_refused_in_words(open_page, url):
+    visit = open_page(url)
     visit["#picture input[type=file]"].set_input_files(
         {"name": "big.jpg", "mimeType": "image/jpeg", "buffer": b"\xff" * (10 * 2**20 + 1)}
     )
     refusal = visit.page.get_by_text("File(s) exceed the maximum allowed size of 10.0 Mb")
     expect(refusal.first).to_be_visible()
-    visit.page.close()
 
 
-def test_a_full_queue_is_told_in_words(context, tiny_checkpoint):
-    demo = create_demo(Engine.load(tiny_checkpoint)).queue(max_size=0)
-    where = {"server_name": "127.0.0.1", "server_port": free_port(), "prevent_thread_lock": True}
-    _, address, _ = demo.launch(**where, quiet=True, **launch_settings())
-    try:
-        visit = Visit(context.new_page(), address)
+def test_a_full_queue_is_told_in_words(open_page, serving, tiny_checkpoint):
+    with serving(tiny_checkpoint, max_size=0) as address:
+        visit = open_page(address)
         visit.ask("What is this?")
         expect(visit.page.get_by_text("currently busy. Please try again")).to_be_visible()
-        visit.page.close()
-    finally:
-        demo.close()

@@ -119,7 +119,9 @@ def test_the_map_lies_on_the_picture_and_is_told_in_words():
     assert picture.size == (960, 480)
     assert heat.mode == "RGBA"
     assert heat.size == (192, 96)
-    assert layers["words"] == "Where the model looked: mostly lower left."
+    assert layers["words"] == (
+        "Where the model looked: mostly lower left, 100% of the mass in 10% of the area."
+    )
 
 
 @pytest.mark.parametrize("size", [(5000, 120), (120, 5000)])
@@ -131,7 +133,7 @@ def test_the_thinnest_picture_has_a_map(size):
 def test_nothing_that_the_user_or_the_model_said_goes_into_html():
     layers = map_on(Image.new("RGB", (40, 30)))
     uri = re.compile(r"data:image/(jpeg|png);base64,[A-Za-z0-9+/=]+")
-    assert set(layers) == {"picture", "heat", "words"}
+    assert set(layers) == {"picture", "alt", "heat", "words"}
     assert uri.fullmatch(layers["picture"])
     assert uri.fullmatch(layers["heat"])
     assert not re.search("frisbee|ball|zebra", layers["words"])
@@ -245,7 +247,7 @@ def test_every_answer_carries_the_content_policy(demo):
 def test_calls_wait_in_one_queue_with_an_end(demo):
     assert demo._queue.max_size == 64
     model = [fn for fn in demo.fns.values() if fn.concurrency_id == "model"]
-    assert len(model) == 4
+    assert len(model) == 6
     assert demo.api_open is False
 
 

@@ -20,8 +20,16 @@ from vqa.text import BadText
 NO_PICTURE = "There is no picture yet: choose one of the examples, or add your own."
 _PICTURE_SIDE = 960  # pixels of the longer side, as shown
 _DARKEST = 0.6  # shade of a word
-_HEAT_SIDE = 192  # the browser enlarges the map to the picture
+HEAT_SIDE = 192  # the browser enlarges the map to the picture
 _SHOWN = 16  # pictures kept as shown, a few hundred kB each: people ask more than one question
+
+
+class Asked(NamedTuple):
+    """What was asked, and answered how."""
+
+    path: str  # of the picture
+    question: str
+    top: tuple[tuple[str, float], ...]  # the likeliest answers, best first
 
 
 class Result(NamedTuple):
@@ -32,6 +40,7 @@ class Result(NamedTuple):
     answer: Any
     view: Any
     guesses: Any
+    asked: Any  # `Asked`, remembered on the server; None if there is no answer
 
 
 class Shown(NamedTuple):
@@ -56,7 +65,7 @@ def answer(engine: Engine, path: str | None, question: str) -> Result:
         return nothing(NO_PICTURE)
     try:
         found = engine.answer(path, question)
-        picture = _shown(path, _version(path))
+        picture = picture_of(path)
     except (BadImage, BadText) as error:
         return nothing(str(error))
     return Result(
@@ -65,6 +74,7 @@ def answer(engine: Engine, path: str | None, question: str) -> Result:
         gr.Label(found.text, visible=True),
         layers(picture, found),
         gr.Label(dict(found.top), visible=True),
+        Asked(path, question, found.top),
     )
 
 
@@ -72,7 +82,16 @@ def nothing(note: str = "") -> Result:
     """No answer, and perhaps a note why."""
     hidden = gr.Label(None, visible=False)
     words = gr.HighlightedText(None, visible=False)
-    return Result(plain(note), words, hidden, None, hidden)
+    return Result(plain(note), words, hidden, None, hidden, None)
+
+
+def picture_of(path: str, side: int = _PICTURE_SIDE) -> Shown:
+    """A picture for the page, its longer side at most so many pixels.
+
+    Raises:
+        BadImage: if it cannot be read, or is gone.
+    """
+    return _shown(path, _version(path), side)
 
 
 def _version(path: str) -> tuple[int, int] | None:
@@ -85,25 +104,31 @@ def _version(path: str) -> tuple[int, int] | None:
 
 
 @lru_cache(maxsize=_SHOWN)
-def _shown(path: str, version: tuple[int, int] | None) -> Shown:
+def _shown(path: str, version: tuple[int, int] | None, side: int) -> Shown:
     # The version only tells files of one name apart.
-    return shrink(load(path, min_side=_PICTURE_SIDE // 2))
+    return shrink(load(path, min_side=side // 2), side)
 
 
-def shrink(picture: Image.Image) -> Shown:
+def shrink(picture: Image.Image, side: int = _PICTURE_SIDE) -> Shown:
     """Encode a picture for the page, no larger than it is shown."""
     small = picture.copy()
-    small.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
+    small.thumbnail((side, side))
     return Shown(data_uri(small, "JPEG", quality=85), small.size)
 
 
+def scaled(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """A picture's size with its longer side made so long, in pixels."""
+    scale = side / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
 def layers(picture: Shown, found: Answer) -> dict[str, str]:
-    """The value of `widgets.map_view`: picture and map as data URIs, and the map in words."""
-    scale = _HEAT_SIDE / max(picture.size)
-    size = (max(1, round(picture.size[0] * scale)), max(1, round(picture.size[1] * scale)))
+    """The value of `maps.view`: picture and map as data URIs, and the map in words."""
+    heat = overlay.heat(found.attention, scaled(picture.size, HEAT_SIDE))
     return {
         "picture": picture.uri,
-        "heat": data_uri(overlay.heat(found.attention, size), "PNG", compress_level=1),
+        "alt": "The picture",
+        "heat": data_uri(heat, "PNG", compress_level=1),
         "words": f"Where the model looked: {overlay.describe(found.attention)}.",
     }
 

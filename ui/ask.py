@@ -1,4 +1,4 @@
-"""The Ask tab: a picture, a question, the answer, and where the model looked."""
+"""The Ask tab: a picture, a question, the answer, where the model looked, and why."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from ui import maps, why
 from ui.answers import NO_PICTURE, Result, answer, as_data, nothing
 from ui.examples import ANY_PICTURE, EXAMPLES
-from ui.guards import as_uploaded
-from ui.widgets import choices, map_view, texts
+from ui.guards import MODEL, PRIVATE, as_uploaded
+from ui.widgets import choices, texts
 from vqa.engine import Engine
 from vqa.images import BadImage
 from vqa.text import BadText
-
-# All calls of the model wait in one queue, and the page fetches nothing but through these.
-_MODEL: dict[str, Any] = {"concurrency_id": "model"}
-_PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 
 
 class Asking(NamedTuple):
@@ -41,12 +38,13 @@ def build(engine: Engine) -> None:
                 note=note,
                 words=words,
                 answer=gr.Label(label="Answer", visible=False, elem_id="answer"),
-                view=map_view(),
+                view=maps.view(),
                 guesses=gr.Label(
                     label="Five best guesses", show_heading=False, visible=False, elem_id="guesses"
                 ),
+                asked=gr.State(),
             )
-    _answer_in_the_page(engine, asking, result)
+    _answer_in_the_page(engine, asking, result, why.build(engine))
     _answer_programs(engine, asking)
 
 
@@ -79,38 +77,50 @@ def _asking() -> Asking:
     return Asking(as_uploaded(picture), pictures, question, button, questions)
 
 
-def _answer_in_the_page(engine: Engine, asking: Asking, result: Result) -> None:
+def _answer_in_the_page(engine: Engine, asking: Asking, result: Result, reasons: why.Why) -> None:
     picture, pictures, question, button, questions = asking
+    shown = [*result, reasons.section, reasons.heading, *reasons.results]
 
-    def ask(path: str | None, text: str) -> Result:
-        return answer(engine, path, text)
+    def show(found: Result) -> dict[Any, Any]:
+        values = dict(zip(result, found, strict=True))
+        return values | why.cleared(reasons, found.asked)
 
-    def choose_picture(event: gr.SelectData) -> tuple[Any, ...]:
+    def ask(path: str | None, text: str) -> dict[Any, Any]:
+        return show(answer(engine, path, text))
+
+    def choose_picture(event: gr.SelectData) -> dict[Any, Any]:
         example = EXAMPLES[event.index]
         path, first = str(example.path), example.questions[0]
-        return path, first, texts(example.questions), *ask(path, first)
+        chosen = {picture: path, question: first, questions: texts(example.questions)}
+        return chosen | ask(path, first)
 
-    def choose_question(path: str | None, event: gr.SelectData) -> tuple[Any, ...]:
-        return event.value, *ask(path, event.value)
+    def choose_question(path: str | None, event: gr.SelectData) -> dict[Any, Any]:
+        return {question: event.value} | ask(path, event.value)
 
-    def replace_picture() -> tuple[Any, ...]:
-        return texts(ANY_PICTURE), *nothing()
+    def replace_picture() -> dict[Any, Any]:
+        return {questions: texts(ANY_PICTURE)} | show(nothing())
 
-    waiting = {"show_progress": "minimal", "show_progress_on": result.view, **_MODEL, **_PRIVATE}
-    asked = gr.on([button.click, question.submit], ask, [picture, question], [*result], **waiting)
+    explained = why.listen(engine, reasons, result.asked)
+    asks, chooses = [button.click, question.submit], [pictures.select, questions.select]
+    replaces = [picture.input, picture.clear]
+    # Before anything else that these do, or the answer would wait for the explanation.
+    gr.on([*asks, *chooses, *replaces], None, cancels=explained, **PRIVATE)
+
+    waiting = {"show_progress": "minimal", "show_progress_on": result.view, **MODEL, **PRIVATE}
+    asked = gr.on(asks, ask, [picture, question], shown, **waiting)
     other_picture = pictures.select(
-        choose_picture, None, [picture, question, questions, *result], **waiting
+        choose_picture, None, [picture, question, questions, *shown], **waiting
     )
-    other_question = questions.select(choose_question, picture, [question, *result], **waiting)
+    other_question = questions.select(choose_question, picture, [question, *shown], **waiting)
     gr.on(
-        [picture.input, picture.clear],
+        replaces,
         replace_picture,
         None,
-        [questions, *result],
+        [questions, *shown],
         cancels=[asked, other_picture, other_question],
         queue=False,
         show_progress="hidden",
-        **_PRIVATE,
+        **PRIVATE,
     )
 
 
@@ -127,4 +137,4 @@ def _answer_programs(engine: Engine, asking: Asking) -> None:
             raise gr.Error(str(error), print_exception=False) from error
 
     inputs, output = [asking.picture, asking.question], gr.JSON(visible=False)
-    gr.on([], respond, inputs, output, api_name="answer", **_MODEL)
+    gr.on([], respond, inputs, output, api_name="answer", **MODEL)

@@ -30,6 +30,9 @@ POLICY = "; ".join(
         "form-action 'self'",
     )
 )
+# All calls of the model wait in one queue, and the page fetches nothing but through these.
+MODEL: dict[str, Any] = {"concurrency_id": "model"}
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 SESSION_SECONDS = 3600  # uploads older than this are deleted
 
 

@@ -1,0 +1,423 @@
+"""The section "Why?" without a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import io
+import json
+import re
+import threading
+
+import gradio as gr
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from saliency import registry
+from saliency.faithfulness import Counterfactual
+from saliency.types import Cancelled, Explanation, Maps, MethodSpec
+from ui import answers, background, evidence, examples, reasons, why
+from vqa.engine import Engine
+from vqa.images import BadImage
+from vqa.scorers import AnswerScorer
+
+CAT = str(examples.EXAMPLES[0].path)
+ANSWERS = ("dog", "grass", "*cat*")
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_checkpoint):
+    return Engine.load(tiny_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def asked(engine):
+    return answers.answer(engine, CAT, "what color is it?").asked
+
+
+@pytest.fixture(scope="module")
+def section(engine):
+    return built(engine)
+
+
+def built(engine):
+    async def build():  # without a running event loop, gradio makes some and leaves them open
+        with gr.Blocks():
+            return why.build(engine)
+
+    return asyncio.run(build())
+
+
+def checked(**changes):
+    fields = {
+        "before": 0,
+        "probability_before": 0.62,
+        "after": 1,
+        "probability_after": 0.2,
+        "fraction": 0.102,
+        "draws": 10,
+        "draws_changed": 0,
+        "probability_drawn": 0.6,
+        "mask": np.zeros((8, 8), dtype=bool),
+        "pixels": torch.zeros(1, 3, 8, 8),
+    }
+    return Counterfactual(**(fields | changes))
+
+
+def explained(values, **changes):
+    fields = {
+        "method": "grad_cam",
+        "target": 0,
+        "map": np.asarray(values, dtype=np.float32),
+        "signed": False,
+        "score": 1.0,
+        "seconds": 0.12,
+        "options": {},
+    }
+    return Explanation(**(fields | changes))
+
+
+def picture():
+    return answers.shrink(Image.new("RGB", (80, 60), "white"))
+
+
+def decode(uri):
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+def alphas(figure):
+    return np.asarray(decode(figure["heat"]))[..., 3]
+
+
+def told(work, *arguments):
+    """All that some work tells."""
+    states = []
+    work(*arguments, states.append)
+    return states
+
+
+def one(value=1.0):
+    """A method that finds the same everywhere."""
+
+    def run(_scorer, pixels, targets):
+        shape = (len(targets), *pixels.shape[2:])
+        return Maps(torch.full(shape, value), torch.zeros(len(targets)))
+
+    return MethodSpec(run, "One", signed=False, cost="none")
+
+
+@pytest.mark.parametrize(
+    ("check", "words"),
+    [
+        (
+            checked(),
+            "Covering the marked 10% changes *dog* to *grass*; a random 10% does not (0 of 10).",
+        ),
+        (
+            checked(draws_changed=3),
+            "Covering the marked 10% changes *dog* to *grass*; a random 10% does so too in 3 of 10 "
+            "tries.",
+        ),
+        (
+            checked(draws_changed=10),
+            "Covering the marked 10% changes *dog* to *grass*, but so does any random 10% (10 of "
+            "10): that proves nothing.",
+        ),
+        (
+            checked(after=0, probability_after=0.598),
+            "Covering the marked 10% leaves the answer *dog* (62% → 60%); so does a random 10% "
+            "(→ 60% on average).",
+        ),
+        (
+            checked(after=0, draws_changed=4),
+            "Covering the marked 10% leaves the answer *dog* (62% → 20%), though a random 10% "
+            "changes it in 4 of 10 tries.",
+        ),
+        (
+            checked(fraction=0.04),
+            "Covering the marked 4% changes *dog* to *grass*; a random 4% does not (0 of 10).",
+        ),
+        (None, "No place speaks for *dog*, so there is nothing to cover."),
+    ],
+)
+def test_the_line_says_what_covering_does_in_every_case(check, words):
+    assert evidence.line(check, ANSWERS, "dog") == words
+
+
+def test_marks_in_an_answer_stay_letters():
+    assert r"to *\*cat\**" in evidence.line(checked(after=2), ANSWERS, "dog")
+    assert evidence.title("a_b", 0.5) == r"**a\_b** 50%"
+    assert evidence.heading("<b>") == r"## Why *\<b\>*?"
+
+
+@pytest.mark.parametrize(
+    ("check", "words"),
+    [
+        (checked(draws_changed=2), "Covered: the answer changes (at random: 2 of 10)."),
+        (checked(after=0), "Covered: the answer stays, 62% → 20% (at random: 60%)."),
+        (None, "Nothing to cover."),
+    ],
+)
+def test_a_card_says_the_same_in_few_words(check, words):
+    assert evidence.verdict(check) == words
+
+
+@pytest.mark.parametrize(
+    ("checks", "words"),
+    [
+        (
+            [checked(draws_changed=2), checked(after=0), None],
+            "Covering the 10% that a method marks changes *dog* for 1 of the 3 methods; a random "
+            "10% does so in 2 of 20 tries.",
+        ),
+        (
+            [checked(after=0)] * 2,
+            "Covering the 10% that a method marks changes *dog* for none of the 2 methods; a "
+            "random 10% does so in 0 of 20 tries.",
+        ),
+        ([None, None], "No method finds a place that speaks for *dog*."),
+    ],
+)
+def test_the_comparison_is_summed_up(checks, words):
+    assert evidence.summary(checks, "dog") == words
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0, "0%"), (0.001, "<1%"), (0.005, "<1%"), (0.734, "73%"), (0.999, ">99%"), (1, "100%")],
+)
+def test_a_percentage_is_whole_and_never_claims_none_or_all(share, words):
+    assert evidence.percent(share) == words
+
+
+def test_maps_of_one_method_share_a_scale():
+    strong, weak = (explained(np.full((4, 4), value)) for value in (1, 0.25))
+    scale = evidence.scale([strong, weak])
+    assert alphas(evidence.figure(picture(), strong, scale)).max() == 255
+    assert alphas(evidence.figure(picture(), weak, scale)).max() == pytest.approx(128, abs=2)
+    assert alphas(evidence.figure(picture(), weak)).max() == 255
+
+
+def test_a_map_that_changes_from_pixel_to_pixel_is_drawn_as_means():
+    chess = np.indices((224, 224)).sum(axis=0) % 2
+    drawn = alphas(evidence.figure(picture(), explained(chess)))
+    assert drawn.min() > 240
+    signed = explained(2 * chess - 1, signed=True)
+    assert alphas(evidence.figure(picture(), signed, 1.0)).max() < 60
+
+
+def test_a_map_without_positive_evidence_is_said_and_not_drawn_blank():
+    figure = evidence.figure(picture(), explained(np.zeros((4, 4))))
+    assert figure["nothing"]
+    assert figure["heat"] == ""
+    assert figure["words"] == "No positive evidence."
+
+
+def test_what_only_speaks_against_is_drawn_and_said():
+    figure = evidence.figure(picture(), explained(-np.eye(4), signed=True))
+    assert alphas(figure).max() == 255
+    assert not figure["nothing"]
+    assert figure["words"].startswith("No positive evidence; against it ")
+
+
+def test_a_card_waits_and_is_then_filled():
+    found = explained(np.eye(4))
+    assert evidence.card(picture(), "Grad-CAM")["state"] == "waiting"
+    card = evidence.card(picture(), "Grad-CAM", found, checked())
+    assert (card["state"], card["seconds"]) == ("changed", "0.1 s")
+    assert evidence.card(picture(), "Grad-CAM", found, checked(after=0))["state"] == "kept"
+
+
+@pytest.mark.parametrize(
+    ("details", "words"),
+    [
+        ({}, "IG took 0.1 s."),
+        (
+            {"completeness_error": 0.001},
+            "IG took 0.1 s. Each map adds up to the score's rise from an empty picture within "
+            "0.1%.",
+        ),
+        ({"r2": 0.512}, "IG took 0.1 s. Its linear model fits with R² 0.51 or better."),
+    ],
+)
+def test_facts_of_a_method_are_told(details, words):
+    assert evidence.facts("IG", [explained(np.eye(4), details=details)]) == words
+
+
+def test_maps_that_are_all_alike_are_said_to_be():
+    same = [explained(np.eye(4))] * 2
+    assert evidence.facts("Attention", same).endswith("It marks the same places for every answer.")
+    other = [explained(np.eye(4)), explained(np.ones((4, 4)))]
+    assert "same places" not in evidence.facts("Grad-CAM", other)
+
+
+def test_the_legends_are_those_of_the_maps():
+    plain, signed = explained(np.eye(4)), explained(np.eye(4), signed=True)
+    assert evidence.tools([plain], "") == {"plain": True, "signed": False, "note": ""}
+    assert evidence.tools([signed], "") == {"plain": False, "signed": True, "note": ""}
+    assert evidence.tools([plain, signed], "") == {"plain": True, "signed": True, "note": ""}
+
+
+def test_the_menu_follows_the_methods(engine, monkeypatch):
+    monkeypatch.setitem(registry.METHODS, "one", one())
+    menu = built(engine).method.choices
+    assert menu == [(spec.label, name) for name, spec in registry.METHODS.items()]
+    assert ("One", "one") in menu
+
+
+def test_a_method_that_lacks_something_is_not_offered(engine, monkeypatch):
+    monkeypatch.delattr(AnswerScorer, "attention")
+    assert reasons.methods(engine) == [name for name in registry.METHODS if name != "attention"]
+
+
+def test_an_explanation_is_told_step_by_step(engine, asked):
+    states = told(reasons.explain, engine, asked, "smoothgrad")
+    assert [len(state.figures) for state in states] == [3] * len(states)
+    assert not any(figure["heat"] for figure in states[0].figures)
+    assert states[1].status["now"] == "SmoothGrad: 8 of 25"
+    last = states[-1]
+    assert all(figure["heat"] for figure in last.figures)
+    assert last.titles[0] == evidence.title(*asked.top[0])
+    assert last.status["said"].startswith("SmoothGrad took ")
+    assert "random" in last.line
+    assert decode(last.covered["picture"]).size == (320, 213)
+
+
+def test_a_comparison_fills_a_card_after_the_other(engine, asked, monkeypatch):
+    monkeypatch.setitem(registry.METHODS, "one", one())
+    states = told(reasons.compare, engine, asked)
+    waiting = [sum(card["state"] == "waiting" for card in state.cards) for state in states]
+    assert waiting == sorted(waiting, reverse=True)
+    assert (waiting[0], waiting[-1]) == (len(registry.METHODS), 0)
+    labels = [spec.label for spec in registry.METHODS.values()]
+    assert all([card["label"] for card in state.cards] == labels for state in states)
+    bar = [state.status["done"] for state in states[:-1]]
+    assert bar == sorted(bar)
+    assert bar[-1] == len(labels)
+    assert states[-1].tools["plain"]
+    assert states[-1].tools["signed"]
+
+
+def test_a_method_that_finds_nothing_has_nothing_covered(engine, asked, monkeypatch):
+    monkeypatch.setitem(registry.METHODS, "one", one(value=0.0))
+    last = told(reasons.explain, engine, asked, "one")[-1]
+    assert last.covered is None
+    assert last.line == evidence.line(None, (), asked.top[0][0])
+    assert [figure["nothing"] for figure in last.figures] == [True] * 3
+    card = told(reasons.compare, engine, asked)[-1].cards[-1]
+    assert (card["verdict"], card["words"]) == ("Nothing to cover.", "No positive evidence.")
+
+
+def test_a_model_with_two_answers_has_two_maps(engine, asked, section):
+    few = asked._replace(top=asked.top[:2])
+    last = told(reasons.explain, engine, few, "grad_cam")[-1]
+    assert len(last.figures) == len(last.titles) == 2
+    values = why.show(section, last)
+    assert values[section.figures[2]] is None
+    assert values[section.titles[2]] == ""
+
+
+def test_nothing_that_the_user_or_the_model_said_goes_into_html(tiny_checkpoint):
+    engine = Engine.load(tiny_checkpoint)
+    odd = tuple(f"${{alert({place})}} <img src=zqx>" for place in range(8))
+    engine.answerer.answers = odd
+    asked = answers.answer(engine, CAT, "zqx: what color is it?").asked
+    section = built(engine)
+    states = [why.cleared(section, asked)]
+    for work in (
+        told(reasons.explain, engine, asked, "occlusion"),
+        told(reasons.compare, engine, asked),
+    ):
+        states += [why.show(section, state) for state in work]
+    seen = 0
+    for component, value in (item for state in states for item in state.items()):
+        if isinstance(component, gr.HTML):
+            words = re.sub(r"data:image/(jpeg|png);base64,[A-Za-z0-9+/=]+", "", json.dumps(value))
+            assert not re.search(r"zqx|\$|<|alert|base64", words)
+        elif isinstance(component, gr.Markdown) and "zqx" in value:
+            assert "<img" not in value.replace(r"\<img", "")
+            seen += 1
+    assert seen > 3
+
+
+def test_every_value_of_a_state_has_a_component(section, asked):
+    fields = {field.name for field in dataclasses.fields(reasons.Reasons)}
+    assert fields - set(section._fields) == set()
+    assert section.results == list(why.show(section, reasons.NOTHING))
+    assert why.cleared(section, asked)[section.section].visible
+    assert not why.cleared(section, None)[section.section].visible
+    assert why.cleared(section, asked)[section.heading] == evidence.heading(asked.top[0][0])
+
+
+def test_a_picture_that_is_gone_and_a_session_that_is_over_are_told(engine, section, asked):
+    async def last(asked):
+        async for state in why._run(section, asked, reasons.explain, engine, asked, "grad_cam"):
+            value = state[section.line]
+        return value
+
+    gone = asked._replace(path=asked.path + ".gone")
+    with pytest.raises(BadImage) as problem:
+        engine.answer(gone.path, "what is it?")
+    assert asyncio.run(last(gone)) == answers.plain(str(problem.value))
+    assert asyncio.run(last(None)) == why.FORGOTTEN
+
+
+def test_the_newest_news_come_out_of_a_thread():
+    def work(tell):
+        assert threading.current_thread() is not threading.main_thread()
+        for step in range(1000):
+            tell(step)
+
+    async def all_news():
+        return [state async for state in background.news_of(work)]
+
+    news = asyncio.run(all_news())
+    assert news == sorted(news)
+    assert news[-1] == 999
+
+
+def test_what_the_work_raises_comes_out_of_its_thread():
+    def work(tell):
+        tell(1)
+        raise BadImage("gone")
+
+    async def all_news():
+        return [state async for state in background.news_of(work)]
+
+    with pytest.raises(BadImage, match="gone"):
+        asyncio.run(all_news())
+
+
+@pytest.mark.parametrize("way", ["cancel", "close"])
+def test_who_leaves_stops_the_thread_before_going_on(engine, asked, way):
+    ends = []
+
+    def work(tell):
+        try:
+            for step in range(10**9):
+                engine.explain(asked.path, asked.question, progress=None)
+                tell(step)
+        except Cancelled as end:
+            ends.append(end)
+
+    async def leave():
+        news = background.news_of(work)
+        await anext(news)
+        if way == "close":
+            await news.aclose()
+        else:
+            rest = asyncio.ensure_future(anext_forever(news))
+            await asyncio.sleep(0)
+            rest.cancel()
+            await asyncio.wait([rest])
+        assert len(ends) == 1
+
+    async def anext_forever(news):
+        async for _ in news:
+            pass
+
+    asyncio.run(leave())
+    assert engine.answer(asked.path, asked.question).text  # and the model is free again
