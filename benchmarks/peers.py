@@ -13,7 +13,7 @@ from saliency.lime_image import ImageLime
 from saliency.types import probabilities
 from vqa.scorers import ClassScorer
 
-CHUNKS = (1, 5, 8, 25)  # pictures that captum runs at once
+CHUNKS = (5, 8, 25)  # pictures that captum runs at once
 TARGETS = [0, 1, 2]
 STEPS, NOISY = 50, 25
 Call = Callable[[], object]
@@ -89,29 +89,6 @@ def captum_integrated(scorer: nn.Module, pixels: Tensor) -> dict[str, Call]:
         return lambda: integrated.attribute(
             leaf(pixels), target=0, n_steps=STEPS, internal_batch_size=chunk
         )
-
-    return {f"captum, chunks of {chunk}": at(chunk) for chunk in CHUNKS}
-
-
-def captum_occlusion(scorer: nn.Module, pixels: Tensor) -> dict[str, Call]:
-    """Occlusion, at each chunk size."""
-    from captum.attr import Occlusion
-
-    occlusion = Occlusion(scorer)
-
-    def at(chunk: int) -> Call:
-        def occlude() -> Tensor:
-            with torch.no_grad():
-                return occlusion.attribute(
-                    pixels,
-                    (3, 32, 32),
-                    strides=(3, 16, 16),
-                    target=0,
-                    baselines=0.5,
-                    perturbations_per_eval=chunk,
-                )
-
-        return occlude
 
     return {f"captum, chunks of {chunk}": at(chunk) for chunk in CHUNKS}
 

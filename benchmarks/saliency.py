@@ -107,7 +107,6 @@ def contests(scorer: nn.Module) -> Iterator[Contest]:
 
     cam, smooth = ours("grad_cam", TARGETS), ours("smoothgrad", [0], samples=NOISY)
     integrated = ours("integrated_gradients", [0], steps=STEPS)
-    occluded = ours("occlusion", [0], window=32, stride=16)
     plain, guided = peers.captum_passes(scorer, pixels)
     yield Contest("Grad-CAM, 3 targets", cam, forward, peers.cams(scorer, pixels), 30)
     yield Contest("Gradient", ours("gradient", [0]), backward, plain, 20)
@@ -121,9 +120,6 @@ def contests(scorer: nn.Module) -> Iterator[Contest]:
         None,
         peers.captum_integrated(scorer, pixels),
         3,
-    )
-    yield Contest(
-        "Occlusion, 32 pixels every 16", occluded, None, peers.captum_occlusion(scorer, pixels), 3
     )
     yield from limes(scorer, pixels)
     yield Contest(
