@@ -1,0 +1,67 @@
+"""README says what the code and its measurements say."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.tables import filled
+from saliency import METHODS, Maps, MethodSpec
+from saliency.registry import table
+
+REPOSITORY = Path(__file__).parent.parent
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+RESULTS = json.loads((REPOSITORY / "benchmarks/results.json").read_text(encoding="utf-8"))
+
+
+def test_every_table_is_the_one_that_the_code_makes():
+    assert re.findall(r"<!-- table: (\w+) -->", README) == ["methods", "faithfulness", "speed"]
+    assert filled(README) == README
+
+
+def test_a_table_that_there_is_not_is_an_error():
+    with pytest.raises(KeyError, match="weather"):
+        filled("<!-- table: weather -->\n<!-- end -->")
+
+
+def test_a_new_method_has_its_line_in_the_table(monkeypatch):
+    def sunshine(scorer, pixels, targets) -> Maps: ...
+
+    monkeypatch.setitem(METHODS, "sunshine", MethodSpec(sunshine, "Sunshine", True, "free"))
+    assert table().splitlines()[-1] == "| Sunshine | `sunshine` | signed | - | free |"
+
+
+def test_the_numbers_of_the_card_are_shown():
+    card = json.loads((REPOSITORY / "model_cards/vqa/metrics.json").read_text(encoding="utf-8"))
+    for name, result in card["results"].items():
+        numbers = [result["metrics"][k] for k in ("all", "yes/no", "number", "other", "not yes/no")]
+        assert " | ".join(map(str, numbers)) in README, name
+
+
+def test_the_latency_that_was_measured_is_shown():
+    measured = RESULTS["latency"]
+    for name, spread in measured["milliseconds"].items():
+        assert f"| {name} | {spread['median']} | {spread['95th']} |" in README
+    assert measured["ratios"]["first"] <= 1.3
+    assert measured["ratios"]["second"] <= 1.5
+
+
+def test_the_pictures_left_out_of_the_faithfulness_table_are_told():
+    measured = RESULTS["faithfulness"]
+    left_out = measured["answered alike on a flat picture"]
+    assert f"over {measured['pictures']} pictures of the {measured['split']} split" in README
+    assert f"{left_out} drawn before" in README
+
+
+def test_the_space_s_settings_are_named():
+    front = README.split("---")[1]
+    settings = dict(re.findall(r"^(\w+): (.+)$", front, re.M))
+    pinned = dict(
+        re.findall(r"^([\w-]+)==([\w.]+)", (REPOSITORY / "constraints.txt").read_text(), re.M)
+    )
+    assert settings["sdk"] == "gradio"
+    assert settings["sdk_version"] == pinned["gradio"]
+    assert settings["app_file"] == "app.py"
+    assert (REPOSITORY / settings["app_file"]).exists()
+    assert settings["license"] == "apache-2.0"
