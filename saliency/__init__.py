@@ -10,7 +10,7 @@ A scorer is any `nn.Module` from pixels (1, 3, H, W) in [0, 1] to scores (1, K):
 """
 
 from saliency.registry import METHODS, explain, explains, options_of
-from saliency.types import Cancelled, CannotExplain, Explanation, Maps, MethodSpec
+from saliency.types import Cancelled, CannotExplain, Explanation, Maps, MethodSpec, NoEvidence
 
 __all__ = [
     "METHODS",
@@ -19,6 +19,7 @@ __all__ = [
     "Explanation",
     "Maps",
     "MethodSpec",
+    "NoEvidence",
     "explain",
     "explains",
     "options_of",

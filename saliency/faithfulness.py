@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from saliency import hooks
-from saliency.types import Progress, check_pixels, pick, probabilities
+from saliency.types import NoEvidence, Progress, check_pixels, pick, probabilities
 
 Fill: TypeAlias = Literal["mean", "blurred"] | float  # or a grey level, 0 for black
 Map: TypeAlias = NDArray[np.floating]
@@ -149,8 +149,8 @@ def counterfactual(
         What became of the answer. Cost: 2 + draws forwards.
 
     Raises:
-        ValueError: if no patch is above 0 (no positive evidence to cover), the picture is a single
-            patch, or an argument is none of these.
+        NoEvidence: if no patch is above 0.
+        ValueError: if the picture is a single patch, or an argument is none of these.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction is {fraction} and must be between 0 and 1")
@@ -160,7 +160,7 @@ def counterfactual(
     means = patches.means(np.asarray(map)[None])
     positive = int((means > 0).sum())
     if not positive:
-        raise ValueError("the map has no positive evidence to cover")
+        raise NoEvidence("the map has no positive evidence to cover")
     count = min(positive, max(1, round(fraction * patches.count)))
     marked = _ranks(means, draw)[0] < count
     moved = _moved(marked.reshape(patches.grid), draws, draw).reshape(draws, -1)

@@ -27,6 +27,10 @@ class CannotExplain(ValueError):
     """The scorer lacks what the method needs; the message names both."""
 
 
+class NoEvidence(ValueError):
+    """The map has nothing above 0: there is nothing to cover."""
+
+
 class Cancelled(Exception):
     """For `progress` to raise: the explanation ends, and leaves everything as it was found."""
 

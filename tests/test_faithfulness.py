@@ -12,7 +12,7 @@ from toy_scorers import SIDE, ConvScorer, a_picture
 
 from saliency import hooks
 from saliency.faithfulness import centre_map, counterfactual, curves, moved_maps, random_maps
-from saliency.types import Cancelled, probabilities
+from saliency.types import Cancelled, NoEvidence, probabilities
 
 SIZE = (SIDE, SIDE)
 PATCH = 4  # 8 x 8 patches
@@ -317,7 +317,7 @@ def test_only_what_speaks_for_the_answer_is_covered():
 
 @pytest.mark.parametrize("values", [np.zeros(SIZE), -random_maps(SIZE, 1)[0]])
 def test_a_map_without_positive_evidence_is_refused(values):
-    with pytest.raises(ValueError, match="no positive evidence to cover"):
+    with pytest.raises(NoEvidence, match="no positive evidence to cover"):
         counterfactual(ConvScorer(), a_picture(), values)
 
 

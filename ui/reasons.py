@@ -8,12 +8,10 @@ from typing import Any
 
 from saliency import registry
 from saliency.faithfulness import Counterfactual
-from saliency.types import Explanation, Progress
+from saliency.types import Explanation, NoEvidence, Progress
 from ui import evidence, widgets
 from ui.answers import Asked, picture_of
 from vqa.engine import Engine
-from vqa.images import BadImage
-from vqa.text import BadText
 
 TOP = 3  # answers to explain side by side
 SIDE = 560  # pixels of a picture's longer side, under a map
@@ -137,7 +135,5 @@ def _check(
     """What covering the marked places does; None if the map marks none."""
     try:
         return engine.counterfactual(asked.path, asked.question, found, progress=progress)
-    except (BadImage, BadText):
-        raise
-    except ValueError:  # no positive evidence
+    except NoEvidence:
         return None

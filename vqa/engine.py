@@ -170,7 +170,7 @@ class Engine:
         Raises:
             BadImage: if the picture cannot be read.
             BadText: if the question is empty or too long.
-            ValueError: if the explanation has no positive evidence to cover.
+            NoEvidence: if the explanation has nothing above 0.
         """
         scorer, pixels = self.scorer(question), self.pixels(picture)
         with self._lock:
