@@ -67,6 +67,7 @@ def captum_smoothgrad(scorer: nn.Module, pixels: Tensor) -> dict[str, Call]:
     tunnel = NoiseTunnel(Saliency(scorer))
 
     def at(chunk: int) -> Call:
+        """The call at one chunk size."""
         return lambda: tunnel.attribute(
             leaf(pixels),
             nt_samples=NOISY,
@@ -86,6 +87,7 @@ def captum_integrated(scorer: nn.Module, pixels: Tensor) -> dict[str, Call]:
     integrated = IntegratedGradients(scorer)
 
     def at(chunk: int) -> Call:
+        """The call at one chunk size."""
         return lambda: integrated.attribute(
             leaf(pixels), target=0, n_steps=STEPS, internal_batch_size=chunk
         )
@@ -104,21 +106,19 @@ def lime_package(
     picture = pixels[0].permute(1, 2, 0).double().numpy()
 
     def classify(pictures: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Pictures (B, H, W, 3) -> probabilities (B, K), as lime wants its classifier."""
         batch = torch.from_numpy(np.asarray(pictures, np.float32)).permute(0, 3, 1, 2)
         with torch.inference_mode():
             return probabilities(scorer, scorer(batch)).numpy()
 
-    def explain_instance() -> object:
-        return LimeImageExplainer(random_state=0).explain_instance(
-            picture,
-            classify,
-            labels=(0,),
-            top_labels=None,
-            num_samples=samples,
-            segmentation_fn=lambda _picture: segments,
-        )
-
-    return explain_instance
+    return lambda: LimeImageExplainer(random_state=0).explain_instance(
+        picture,
+        classify,
+        labels=(0,),
+        top_labels=None,
+        num_samples=samples,
+        segmentation_fn=lambda _picture: segments,
+    )
 
 
 def lime_package_again(sample: ImageLime) -> Call:

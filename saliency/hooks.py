@@ -89,6 +89,7 @@ def forward_from(scorer: nn.Module, pixels: Tensor, layer: nn.Module) -> tuple[T
     leaves: list[Tensor] = []
 
     def cut(_module: nn.Module, output: Tensor) -> Tensor:
+        """Put a leaf in the place of the layer's output; gradients are on from here."""
         name = type(layer).__name__
         if leaves:
             raise CannotExplain(f"the feature layer ({name}) runs more than once")

@@ -1,6 +1,5 @@
 """Agreement of maps, and whether a method depends on what a network learned."""
 
-import threading
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from scipy.stats import spearmanr
 from test_saliency_contract import state, unchanged
 from torch import nn
-from toy_scorers import SIDE, ConvScorer, LinearScorer, a_picture
+from toy_scorers import SIDE, ConvScorer, LinearScorer, a_picture, asked_all_the_while
 
 from saliency.agreement import agreement, randomisation, rank_correlation, top_overlap
 from saliency.registry import METHODS, explain
@@ -285,26 +284,9 @@ def test_a_slow_method_can_be_cancelled_within_a_stage(monkeypatch):
 
 
 def test_other_threads_are_answered_while_weights_are_redrawn():
-    scorer, pixels = ConvScorer().eval(), a_picture(7)
-    with torch.no_grad():
-        expected = scorer(pixels)
-    wrong, stop = [], threading.Event()
-
-    def ask():
-        while not stop.is_set():
-            with torch.no_grad():
-                answer = scorer(pixels)
-            if not torch.equal(answer, expected):
-                wrong.append(answer)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
+    scorer = ConvScorer().eval()
+    with asked_all_the_while(scorer):
         busy = randomisation(scorer, a_picture(), 1, "gradient")
-    finally:
-        stop.set()
-        thread.join()
-    assert wrong == []
     assert busy == randomisation(ConvScorer(), a_picture(), 1, "gradient")
 
 

@@ -117,6 +117,14 @@ def test_a_signed_method_has_two_hues_and_their_legend(tiny):
     expect(tiny["#why-top .heat"]).to_have_count(3)
 
 
+def test_a_visitor_who_goes_on_at_once_is_not_called_back(tiny):
+    tiny.choose("Coffee")
+    explain(tiny)
+    tiny["#why-method input"].focus()
+    tiny.page.wait_for_timeout(300)  # the focus goes back to the button after 100 ms
+    expect(tiny["#why-method input"]).to_be_focused()
+
+
 def test_the_slider_fades_the_maps_of_the_section_without_asking_the_server(visit):
     visit.choose("Rocket")
     explain(visit)

@@ -486,7 +486,7 @@ def test_progress_rises_to_the_total(method):
     assert told == [(8, 19), (16, 19), (19, 19)]
 
 
-@pytest.mark.parametrize("method", STEPS)
+@pytest.mark.parametrize("method", [*STEPS, "occlusion"])
 def test_a_cancelled_explanation_ends_and_leaves_everything_as_it_was(method):
     told = []
 

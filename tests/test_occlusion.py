@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from test_saliency_contract import state, unchanged
 from toy_scorers import SIDE, ConvScorer, LinearScorer, a_picture
 
 from saliency import hooks
 from saliency.registry import explain
-from saliency.types import Cancelled
 
 TARGETS = [3, 1]
 
@@ -136,21 +134,6 @@ def test_progress_rises_to_the_total():
     told = []
     ours(ConvScorer(), a_picture(), window=8, stride=6, progress=lambda *args: told.append(args))
     assert told == [(8, 25), (16, 25), (24, 25), (25, 25)]
-
-
-def test_a_cancelled_explanation_ends_and_leaves_everything_as_it_was():
-    told = []
-
-    def cancel(done, _total):
-        told.append(done)
-        raise Cancelled
-
-    scorer = ConvScorer().train()
-    before = state(scorer)
-    with pytest.raises(Cancelled):
-        ours(scorer, a_picture(), progress=cancel)
-    assert told == [8]
-    assert unchanged(before, state(scorer))
 
 
 @pytest.mark.parametrize(

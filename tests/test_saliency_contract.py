@@ -3,13 +3,12 @@
 import re
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from toy_scorers import CLASSES, SIDE, ConvScorer, a_picture
+from toy_scorers import CLASSES, SIDE, ConvScorer, a_picture, asked_all_the_while
 
 from saliency.registry import METHODS, explain
 
@@ -138,27 +137,10 @@ def test_everything_is_left_as_it_was_found_after_an_exception(method):
 
 @each_method
 def test_other_threads_are_answered_as_if_nobody_looked(method):
-    scorer, pixels = ConvScorer().eval(), a_picture(7)
-    with torch.no_grad():
-        expected = scorer(pixels)
-    wrong, stop = [], threading.Event()
-
-    def ask():
-        while not stop.is_set():
-            with torch.no_grad():
-                answer = scorer(pixels)
-            if answer.requires_grad or not torch.equal(answer, expected):
-                wrong.append(answer)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
+    scorer = ConvScorer().eval()
+    with asked_all_the_while(scorer):
         alone = maps(ConvScorer(), method)
         busy = [maps(scorer, method) for _ in range(3)]
-    finally:
-        stop.set()
-        thread.join()
-    assert wrong == []
     assert all(np.allclose(found, alone, atol=1e-6) for found in busy)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -68,3 +71,28 @@ class ConvScorer(nn.Module):
 def a_picture(seed: int = 0, side: int = SIDE):
     """(1, 3, side, side) in [0, 1]"""
     return torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+@contextmanager
+def asked_all_the_while(scorer):
+    """Another thread asks the scorer; in the end all its answers must be those of a quiet time."""
+    pixels = a_picture(7)
+    with torch.no_grad():
+        expected = scorer(pixels)
+    wrong, stop = [], threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            with torch.no_grad():
+                answer = scorer(pixels)
+            if answer.requires_grad or not torch.equal(answer, expected):
+                wrong.append(answer)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    assert wrong == []

@@ -23,13 +23,16 @@ from vqa.text import BadText
 FORGOTTEN = "The answer is no longer remembered: ask again."
 States = AsyncGenerator[dict[Any, Any], None]
 
-# While something runs there is "Cancel". What ends while it was still going on was stopped: a row
-# of maps that never came goes away, and of the cards those stay that are done.
+# While something runs there is "Cancel", and it has the focus. The focus only follows the button
+# that vanishes: a visitor who has gone on to something else, an open list say, stays there.
+# What ends while it was still going on was stopped: a row of maps that never came goes away, and
+# of the cards those stay that are done.
 _RUNS = """() => {
   const update = (props) => ({__type__: 'update', ...props});
   const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
   setTimeout(() => {
-    document.querySelector('#why-cancel')?.focus({preventScroll: true});
+    if (['', 'why-explain', 'why-compare'].includes(document.activeElement?.id ?? ''))
+      document.querySelector('#why-cancel')?.focus({preventScroll: true});
     document.querySelector('#why').scrollIntoView({behavior: calm ? 'auto' : 'smooth'});
   }, 100);
   return [
@@ -41,7 +44,10 @@ _RESTS = """(status, cards) => {
   const update = (props) => ({__type__: 'update', ...props});
   const stopped = status.now !== '';
   if (document.activeElement?.id === 'why-cancel')
-    setTimeout(() => document.querySelector('#why-explain')?.focus({preventScroll: true}), 100);
+    setTimeout(() => {
+      if ([document.body, document.querySelector('#why-cancel')].includes(document.activeElement))
+        document.querySelector('#why-explain')?.focus({preventScroll: true});
+    }, 100);
   return [
     update({interactive: true}), update({interactive: true}), update({visible: false}),
     stopped ? {now: '', done: 0, total: 0, said: 'Stopped.'} : undefined,

@@ -7,7 +7,7 @@ no second download; pretrained weights are read once, when a training starts (`p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -138,19 +138,34 @@ class Encoder(nn.Module):
             for m in self.network.modules()
             if not list(m.children()) or list(m.parameters(recurse=False))
         ]
-        handles = [owner.register_forward_hook(note) for owner in owners]
-        modes = {module: module.training for module in self.modules()}
-        try:
-            self.eval()
-            with torch.no_grad():
-                self(torch.zeros(1, 3, size, size, device=self.mean.device))
-        finally:
-            for handle in handles:
-                handle.remove()
-            for module, mode in modes.items():
-                module.training = mode
+        dry_run(self, torch.zeros(1, 3, size, size, device=self.mean.device), owners, note)
         coarser = [i for i, (_, layer_stride) in enumerate(order) if layer_stride > stride]
         return {layer for layer, _ in order[: coarser[0] if coarser else None]}
+
+
+def dry_run(
+    network: nn.Module, pixels: Tensor, layers: Iterable[nn.Module], note: Callable[..., None]
+) -> None:
+    """Run a network once to see what its layers do; it is left as it was.
+
+    Args:
+        network: run in eval mode, without gradients.
+        pixels: (B, 3, H, W) in [0, 1].
+        layers: of the network.
+        note: is called as `note(layer, inputs, output)` after each of them.
+    """
+    modes = {module: module.training for module in network.modules()}
+    handles = [layer.register_forward_hook(note) for layer in layers]
+    try:
+        for module in modes:
+            module.training = False
+        with torch.no_grad():
+            network(pixels)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def pretrained(source: str, *, image_size: int = 224, stride: int = 32) -> Encoder:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vqa.encoders import Grid
+from vqa.encoders import Grid, dry_run
 from vqa.models import Answerer
 
 
@@ -133,17 +133,6 @@ class ClassScorer(nn.Module):
             elif output.ndim == 3:  # tokens: what went before is not where the network decides
                 last[0] = None
 
-        modes = {module: module.training for module in self.modules()}
-        handles = [m.register_forward_hook(note) for m in self.network.modules()]
-        try:
-            for module in modes:
-                module.training = False
-            with torch.no_grad():
-                side = self.image_size
-                self(torch.zeros(1, 3, side, side, device=self.mean.device))
-        finally:
-            for handle in handles:
-                handle.remove()
-            for module, mode in modes.items():
-                module.training = mode
+        flat = torch.zeros(1, 3, self.image_size, self.image_size, device=self.mean.device)
+        dry_run(self, flat, self.network.modules(), note)
         return last[0]
