@@ -229,7 +229,7 @@ def test_missing_data_are_named(tmp_path):
 
 def test_a_folder_without_questions_says_what_it_should_hold(tmp_path):
     write(tmp_path / "train.parquet", [record()])
-    message = r"neither validation\.parquet .* nor a questions file .*; it holds train\.parquet"
+    message = r"neither validation\.parquet .* nor a file that .*; it holds train\.parquet"
     with pytest.raises(BadData, match=message):
         open_rows(tmp_path)
 

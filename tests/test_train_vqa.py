@@ -16,9 +16,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import training.answer_task
-from training import data
-from training.data import QuestionSet, build_vocabularies, encode_rows, graded_answers
+from training import pictures
+from training.data import QuestionSet, build_vocabularies, graded_answers
 from training.loop import OtherSettings
+from training.pictures import encode_rows
 from training.train_vqa import TrainConfig, build, train
 from vqa import checkpoints
 from vqa.encoders import Encoder
@@ -262,7 +263,7 @@ def test_augmentation_is_a_function_of_seed_epoch_and_sample():
     [("what color is it?", True), ("what is on the left?", False), ("which is right?", False)],
 )
 def test_a_picture_is_not_mirrored_where_left_and_right_matter(question, mirrors, monkeypatch):
-    monkeypatch.setattr(data, "MIN_CROP", 1.0)
+    monkeypatch.setattr(pictures, "MIN_CROP", 1.0)
     half = Image.new("RGB", (64, 64))
     half.paste("white", (0, 0, 32, 64))
     samples = QuestionSet([row(question, image=_png(half))], tiny_answerer(), augment=True)

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+CELL_LENGTH = 16.0  # unit cells learn slowly: their entries are about 1/36 where a layer expects 1
 _LABELS = ("id2label", "label2id", "transformers_version", "architectures", "dtype")
 
 
@@ -35,6 +37,11 @@ class Grid(NamedTuple):
     cells: Tensor  # (B, height * width, C)
     height: int
     width: int
+
+    def normalised(self) -> Grid:
+        """The same directions, every cell of length `CELL_LENGTH`."""
+        cells = CELL_LENGTH * F.normalize(self.cells, dim=-1)
+        return Grid(cells, self.height, self.width)
 
 
 class Encoder(nn.Module):

@@ -1,4 +1,4 @@
-"""Any dataset of pictures and questions, read as rows: one picture and what is asked about it.
+"""Any dataset of pictures, read as rows: one picture, what is asked and what is said about it.
 
 Pictures stay undecoded: who decodes one decides what a broken one means. `datasets` caches parquet
 as Arrow, written under a lock and mapped into memory, so that many processes may read it at once.
@@ -20,12 +20,14 @@ from vqa.images import MAX_BYTES
 RENAMES = {"lmms-lab/VQAv2": {"multiple_choice_answer": "answer"}}
 FIELDS = ("question_id", "question", "answer", "answers", "answer_type")
 COLUMNS = ("image", "image_id", "questions", *FIELDS)  # `questions`, or one question a row
-QUESTION_FILES = ("questions.jsonl", "questions.json", "metadata.jsonl")
+QUESTION_FILES = ("questions.jsonl", "questions.json", "captions.jsonl", "metadata.jsonl")
+PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+_CAPTIONS = re.compile(r"captions?(?:_\d+)?")  # a column of lists, or several of one each
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 class BadData(ValueError):
-    """A dataset that cannot be read as pictures and questions; the message says why."""
+    """A dataset that cannot be read as pictures with what is needed; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Row:
-    """One picture and the questions on it.
+    """One picture, the questions on it and its captions.
 
     The id repeats where a dataset has one question a row. Where there is none it is the row's
     place, or in an image folder the file's name.
@@ -51,6 +53,7 @@ class Row:
     image_id: int | str  # of the dataset's own type
     image: bytes  # the picture's file, undecoded; empty where the dataset has no picture
     questions: tuple[Question, ...]  # in the dataset's order
+    captions: tuple[str, ...] = ()  # what people said of the picture
 
 
 class Rows:
@@ -70,51 +73,57 @@ class Rows:
         return self._read(place, self._records[place])
 
 
-def open_rows(data: str | Path, split: str = "validation") -> Rows:
-    """Open a dataset of pictures and questions.
+def open_rows(data: str | Path, split: str = "validation", *, needs: str = "question") -> Rows:
+    """Open a dataset of pictures.
 
     Args:
         data: a parquet file; a folder with `{split}.parquet` or `{split}-*.parquet` in it or in its
             `data/`; a folder of pictures with one of QUESTION_FILES, whose entries have `file_name`
-            and `question`, and may have `image_id` and the other FIELDS; or a Hub id.
+            and `question` or `caption`, and may have `image_id` and the other FIELDS; or a Hub id.
         split: which part of a folder or of a Hub dataset. An image folder's is its folder of that
-            name, with a questions file and pictures of its own; without one, it is all of it.
+            name, with a file and pictures of its own; without one, it is all of it.
+        needs: what every row must be able to have: "question", "caption", or "image" for the
+            pictures alone, which a folder may then hold without any file beside them.
 
     Returns:
-        The rows; an image folder's in the order in which its file first names the pictures.
+        The rows; an image folder's in the order in which its file first names the pictures, or in
+        that of their names.
 
     Raises:
         BadData: if the data are missing, empty, damaged or lack a column, or the Hub refuses.
     """
     path = Path(data)
     if path.is_file():
-        return _open_parquet([path], str(path))
+        return _open_parquet([path], str(path), needs)
     if path.is_dir():
-        return _open_folder(path, split)
+        return _open_folder(path, split, needs)
     if _HUB_ID.fullmatch(str(data)) and path.suffix != ".parquet":
-        return _open_hub(str(data), split)
+        return _open_hub(str(data), split, needs)
     raise BadData(f"{data}: no such file or folder, and not a Hub dataset id (org/name)")
 
 
-def _open_folder(folder: Path, split: str) -> Rows:
+def _open_folder(folder: Path, split: str, needs: str) -> Rows:
     for place in (folder, folder / "data"):
         files = sorted(place.glob("*.parquet"))
         parquet = [file for file in files if f"{file.stem}-".startswith(f"{split}-")]
         if parquet:
-            return _open_parquet(parquet, f"{folder}, split {split!r}")
+            return _open_parquet(parquet, f"{folder}, split {split!r}", needs)
     for place in (folder / split, folder):
         for name in QUESTION_FILES:
             if (place / name).is_file():
-                return _open_image_folder(place / name)
+                return _open_image_folder(place / name, needs)
+    for place in (folder / split, folder) if needs == "image" else ():
+        if files := sorted(p for p in place.glob("*") if p.suffix.lower() in PICTURES):
+            return Rows(files, lambda _, file: Row(file.name, _read_file(file), ()))
     present = ", ".join(sorted(p.name for p in folder.iterdir())[:10])
     raise BadData(
         f"{folder}: holds neither {split}.parquet (or {split}-*.parquet, or these under data/) nor "
-        f"a questions file ({', '.join(QUESTION_FILES)}; or these under {split}/); "
+        f"a file that describes pictures ({', '.join(QUESTION_FILES)}; or these under {split}/); "
         f"it holds {present or 'nothing'}"
     )
 
 
-def _open_parquet(files: Sequence[Path], name: str) -> Rows:
+def _open_parquet(files: Sequence[Path], name: str, needs: str) -> Rows:
     import datasets
 
     filled = [file for file in files if _count_rows(file)]
@@ -126,7 +135,7 @@ def _open_parquet(files: Sequence[Path], name: str) -> Rows:
         dataset = datasets.load_dataset("parquet", data_files=patterns, split="train")
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise BadData(f"{name}: cannot be read: {_one_line(error.__cause__ or error)}") from error
-    return _open_dataset(dataset, name)
+    return _open_dataset(dataset, name, needs)
 
 
 def _count_rows(file: Path) -> int:
@@ -139,34 +148,36 @@ def _count_rows(file: Path) -> int:
         raise BadData(f"{file}: not a readable parquet file: {_one_line(error)}") from error
 
 
-def _open_hub(name: str, split: str) -> Rows:
+def _open_hub(name: str, split: str, needs: str) -> Rows:
     import datasets
 
     try:
         dataset = datasets.load_dataset(name, split=split)
     except Exception as error:  # the Hub client's errors share no base class
         raise BadData(f"{name}: no such path; as a Hub dataset: {_one_line(error)}") from error
-    return _open_dataset(dataset, f"{name}, split {split!r}")
+    return _open_dataset(dataset, f"{name}, split {split!r}", needs)
 
 
-def _open_dataset(dataset: Any, name: str) -> Rows:
+def _open_dataset(dataset: Any, name: str, needs: str) -> Rows:
     import datasets
 
     columns = set(dataset.column_names)
     for renames in RENAMES.values():
         if columns.issuperset(renames) and columns.isdisjoint(renames.values()):
             dataset = dataset.rename_columns(renames)
-    _check_columns(dataset, name)
-    dataset = dataset.select_columns([c for c in COLUMNS if c in dataset.column_names])
+    _check_columns(dataset, name, needs)
+    kept = [c for c in dataset.column_names if c in COLUMNS or _CAPTIONS.fullmatch(c)]
+    dataset = dataset.select_columns(kept)
     return Rows(dataset.cast_column("image", datasets.Image(decode=False)), _read_record)
 
 
-def _check_columns(dataset: Any, name: str) -> None:
+def _check_columns(dataset: Any, name: str, needs: str) -> None:
     if not len(dataset):
         raise BadData(f"{name}: empty, it has no rows")
     nested = "questions" in dataset.column_names
-    for column in ("image", "questions" if nested else "question"):
-        _require(column, dataset.column_names, name)
+    _require("image", dataset.column_names, name)
+    if needs != "image" and not (nested and needs == "question"):
+        _require(needs, dataset.column_names, name)
     if not nested:
         return
     inner = getattr(dataset.features["questions"], "feature", None)
@@ -175,14 +186,23 @@ def _check_columns(dataset: Any, name: str) -> None:
 
 
 def _require(column: str, present: Iterable[str], name: str) -> None:
-    if column not in present:
+    captions = column == "caption" and any(map(_CAPTIONS.fullmatch, present))
+    if not captions and column not in present:
         raise BadData(f"{name}: has no {column!r}; it has {', '.join(present)}")
 
 
 def _read_record(place: int, record: Mapping[str, Any]) -> Row:
-    asked = record.get("questions", [record]) or ()
+    asked = record.get("questions", [record] if "question" in record else ()) or ()
     questions = tuple(_question(i, fields) for i, fields in enumerate(asked))
-    return Row(_known(record.get("image_id"), place), _image_bytes(record["image"]), questions)
+    image_id = _known(record.get("image_id"), place)
+    return Row(image_id, _image_bytes(record["image"]), questions, _captions([record]))
+
+
+def _captions(records: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """All captions of some records, in their columns' order."""
+    columns = [r[c] for r in records for c in sorted(filter(_CAPTIONS.fullmatch, r))]
+    lists = [[said] if isinstance(said, str) else said or () for said in columns]
+    return tuple(str(caption) for said in lists for caption in said if caption)
 
 
 def _image_bytes(image: Mapping[str, Any] | None) -> bytes:
@@ -216,16 +236,17 @@ def _known(value: Any, otherwise: int | str) -> int | str:
     return otherwise if value is None else cast(int | str, value)
 
 
-def _open_image_folder(file: Path) -> Rows:
+def _open_image_folder(file: Path, needs: str) -> Rows:
     pictures: dict[str, list[Mapping[str, Any]]] = {}
     for where, entry in _entries(file):
         if not isinstance(entry, Mapping):
-            raise BadData(f"{where}: not an object with file_name and question")
-        for column in "file_name", "question":
-            _require(column, entry, where)
+            raise BadData(f"{where}: not an object with file_name and {needs}")
+        _require("file_name", entry, where)
+        if needs != "image":
+            _require(needs, entry, where)
         pictures.setdefault(str(entry["file_name"]), []).append(entry)
     if not pictures:
-        raise BadData(f"{file}: empty, it has no questions")
+        raise BadData(f"{file}: empty, it names no picture")
     return Rows(list(pictures.items()), partial(_read_picture, file.parent))
 
 
@@ -243,9 +264,11 @@ def _entries(file: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _read_picture(folder: Path, place: int, picture: tuple[str, list[Mapping[str, Any]]]) -> Row:
-    name, asked = picture
+    name, entries = picture
+    asked = [entry for entry in entries if "question" in entry]
     questions = tuple(_question(i, fields) for i, fields in enumerate(asked))
-    return Row(_known(asked[0].get("image_id"), name), _read_file(folder / name), questions)
+    image_id = _known(entries[0].get("image_id"), name)
+    return Row(image_id, _read_file(folder / name), questions, _captions(entries))
 
 
 def _one_line(error: BaseException) -> str:

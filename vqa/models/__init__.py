@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from vqa.models.answerer import Answer, Answerer, AnswererConfig
+from vqa.models.captioner import Caption, Captioner, CaptionerConfig
 
-MODELS = {model.model_type: model for model in (Answerer,)}
+MODELS = {model.model_type: model for model in (Answerer, Captioner)}
 
-__all__ = ["MODELS", "Answer", "Answerer", "AnswererConfig"]
+__all__ = [
+    "MODELS",
+    "Answer",
+    "Answerer",
+    "AnswererConfig",
+    "Caption",
+    "Captioner",
+    "CaptionerConfig",
+]

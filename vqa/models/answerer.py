@@ -11,13 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqa.encoders import Encoder, EncoderConfig, Grid
+from vqa.encoders import CELL_LENGTH, Encoder, EncoderConfig, Grid
 from vqa.text import BadText, Vocab, check, tokenize
 
-CELL_LENGTH = 16.0  # unit cells learn slowly: their entries are about 1/36 where a layer expects 1
 GAZE_FLOOR = 0.05  # added to a gaze map before its logarithm: no cell is ever ruled out
 
 
@@ -130,8 +128,8 @@ class Answerer(nn.Module):
             # Constant cells, not zeros: a product with nothing would cripple the ablation.
             constant = CELL_LENGTH / self.encoder.channels**0.5
             return Grid(pixels.new_full(shape, constant), height, width)
-        grid = self.encoder(pixels)
-        return Grid(CELL_LENGTH * F.normalize(grid.cells, dim=-1), grid.height, grid.width)
+        grid: Grid = self.encoder(pixels)
+        return grid.normalised()
 
     def forward(
         self, cells: Tensor, ids: Tensor, owner: Tensor, gaze: Tensor | None = None

@@ -1,0 +1,229 @@
+"""The captioner as the training loop sees it: its losses and its validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+
+from training.captions import CaptionSet
+from training.loop import Batch
+from training.run import none_of
+from vqa import checkpoints
+from vqa.captioning import draw, search
+from vqa.metrics.caption_scores import CiderIndex
+from vqa.models import Captioner
+from vqa.models.captioner import END, reverse
+from vqa.text import Vocab
+
+
+class CaptionLoss(nn.Module):
+    """Summed cross-entropy over the words, of every direction in time.
+
+    Args:
+        model: learns.
+        smoothing: share of each target that is spread over all words.
+        num_objects: of the auxiliary loss; 0 for none.
+        object_weight: of that loss, a picture, against a word's.
+    """
+
+    def __init__(
+        self, model: Captioner, smoothing: float, num_objects: int = 0, object_weight: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.model, self.smoothing, self.object_weight = model, smoothing, object_weight
+        wanted = num_objects if object_weight else 0
+        self.objects = nn.Linear(model.encoder.channels, wanted) if wanted else None
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Loss of a batch of `CaptionSet`, a scalar."""
+        if not len(batch["ids"]):
+            return none_of(self)
+        cells = encode(self.model, batch)
+        with torch.autocast(cells.device.type, enabled=False):  # a bf16 LSTM is slower on a CPU
+            return self.of(cells, batch)
+
+    def of(self, cells: Tensor, batch: Batch) -> Tensor:
+        """The same for pictures that are encoded already."""
+        look, ids = self.model.look(cells), batch["ids"]
+        total = cells.new_zeros(())
+        for direction in range(len(self.model.decoders)):
+            given = reverse(ids) if direction else ids
+            logits = self.model(look, given, batch["owner"], direction).logits.float()
+            losses = F.cross_entropy(
+                logits.flatten(0, 1),
+                targets(given, self.model.end).flatten(),
+                ignore_index=Vocab.PAD,
+                label_smoothing=self.smoothing,
+                reduction="sum",
+            )
+            total = total + losses
+        if self.objects is not None:
+            total = total + self.object_weight * self._objects(cells, batch["objects"])
+        return total
+
+    def _objects(self, cells: Tensor, marks: Tensor) -> Tensor:
+        assert self.objects is not None
+        logits = self.objects(cells.mean(dim=1)).float()
+        losses = F.binary_cross_entropy_with_logits(logits, marks.clamp(min=0), reduction="none")
+        return (losses * (marks >= 0)).sum()
+
+
+class SelfCritical(nn.Module):
+    """Rennie et al. 2017, with the mean of the other samples as baseline (Luo 2020).
+
+    The reward of a sampled caption is its CIDEr-D; the end counts as a word, or captions would
+    learn to stop in mid-sentence.
+
+    Args:
+        plain: cross-entropy, which keeps the captions fluent.
+        references: an index made by `reward_index` of the training captions.
+        count: samples a picture.
+        weight: of the reward, against `plain`.
+    """
+
+    def __init__(
+        self, plain: CaptionLoss, references: CiderIndex, count: int, weight: float
+    ) -> None:
+        super().__init__()
+        self.plain, self.references, self.count, self.weight = plain, references, count, weight
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Loss of a batch of `CaptionSet`, a scalar."""
+        if not len(batch["ids"]):
+            return none_of(self)
+        cells = encode(self.plain.model, batch)
+        with torch.autocast(cells.device.type, enabled=False):
+            reward = self._reward(cells, batch)
+            return self.weight * reward + (1 - self.weight) * self.plain.of(cells, batch)
+
+    def _reward(self, cells: Tensor, batch: Batch) -> Tensor:
+        model = self.plain.model
+        ids = self._samples(cells.detach())  # (B, K, T), PAD after the end
+        rewards = self._rewards(ids, batch["place"]).to(cells.device)
+        others = (rewards.sum(1, keepdim=True) - rewards) / (self.count - 1)
+        owner = torch.arange(len(cells), device=cells.device).repeat_interleave(self.count)
+        rows = ids.flatten(0, 1)
+        output = model(model.look(cells), rows, owner)
+        losses = F.cross_entropy(
+            output.logits.float().flatten(0, 1),
+            targets(rows, model.end).flatten(),
+            ignore_index=Vocab.PAD,
+            reduction="none",
+        )
+        per_caption = losses.view(len(rows), -1).sum(1)
+        gain = ((rewards - others).flatten() * per_caption).sum()
+        # `count` are the words of the references; as many weigh here.
+        return gain * batch["count"] / max(1, int((rows != Vocab.PAD).sum()) + len(rows))
+
+    @torch.no_grad()
+    def _samples(self, cells: Tensor) -> Tensor:
+        model = self.plain.model
+        model.eval()
+        found = draw(model, model.look(cells), count=self.count)
+        model.train()
+        return found.words
+
+    def _rewards(self, ids: Tensor, places: Tensor) -> Tensor:
+        said = [
+            [self.references.score([*words, END], place) for words in captions]
+            for captions, place in zip(spell(self.plain.model, ids), places.tolist(), strict=True)
+        ]
+        return torch.tensor(said)
+
+
+def reward_index(train: CaptionSet) -> CiderIndex:
+    """References of the training pictures for `SelfCritical`, each with its end."""
+    return CiderIndex([[[*text, END] for text in texts] for texts in train.corpus.captions])
+
+
+def encode(model: Captioner, batch: Batch) -> Tensor:
+    """The cells (B, N, C) of a batch of `CaptionSet`, fp32."""
+    return (batch["cells"] if "cells" in batch else model.encode(batch["pixels"]).cells).float()
+
+
+def targets(ids: Tensor, end: int) -> Tensor:
+    """Captions (R, T) -> what each step should say (R, T + 1): the words, the end, then padding.
+
+    Unknown words are padding too: nobody should learn to say them.
+    """
+    padded = F.pad(ids, (0, 1), value=Vocab.PAD)
+    lengths = (ids != Vocab.PAD).sum(1, keepdim=True)
+    return padded.scatter(1, lengths, end).masked_fill(padded == Vocab.UNK, Vocab.PAD)
+
+
+def spell(model: Captioner, ids: Tensor) -> list[list[list[str]]]:
+    """Captions (B, K, T) in words, without padding."""
+    words = model.words.words
+    return [[[words[i] for i in row if i != Vocab.PAD] for row in rows] for rows in ids.tolist()]
+
+
+class CaptionTask:
+    """The captioner as the loop sees it, with the encoder frozen or not."""
+
+    def __init__(
+        self,
+        model: Captioner,
+        learner: nn.Module,
+        *,
+        train: CaptionSet,
+        validation: CaptionSet,
+        groups: list[dict[str, Any]],
+        accelerator: Accelerator,
+        best: Path,
+    ) -> None:
+        self.model, self.learner = model, learner
+        self.train, self.validation = train, validation
+        self.groups, self.accelerator, self.best = groups, accelerator, best
+        self.references = CiderIndex(validation.corpus.captions)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """For the optimiser."""
+        return self.groups
+
+    def num_samples(self) -> int:
+        """Pictures with at least one caption."""
+        return len(self.train)
+
+    def batch(self, samples: list[tuple[int, int]]) -> Batch:
+        """Pictures or grids, with their captions."""
+        return self.train.batch(samples)
+
+    def validate(self, model: nn.Module) -> float:
+        """CIDEr of free-running captions, beam 3, over the validation pictures."""
+        assert isinstance(model, Captioner)
+        scores = [
+            self.references.score(words, place)
+            for place, words in generate(model, self.validation, self.accelerator)
+        ]
+        scores = gather_object(scores)
+        return sum(scores) / max(1, len(scores))
+
+    def keep(self, model: nn.Module) -> None:
+        """Save the best so far beside the states."""
+        checkpoints.save(model, self.best)
+
+
+@torch.no_grad()
+def generate(
+    model: Captioner, captions: CaptionSet, accelerator: Accelerator, width: int = 3
+) -> Iterator[tuple[int, list[str]]]:
+    """This process's share of the pictures: their place in the corpus, and the best caption."""
+    model.eval()
+    share = range(accelerator.process_index, len(captions), accelerator.num_processes)
+    for start in range(0, len(share), 64):
+        batch = captions.batch([(0, i) for i in share[start : start + 64]])
+        places = batch.pop("place").tolist()
+        if not places:
+            continue
+        batch = {name: t.to(accelerator.device) for name, t in batch.items()}
+        with accelerator.autocast():
+            cells = encode(model, batch)
+        found = search(model, model.look(cells), width=width)
+        yield from zip(places, (rows[0] for rows in spell(model, found.words)), strict=True)

@@ -1,0 +1,155 @@
+"""Rows of pictures and captions -> tensors to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Subset
+
+from training.pictures import NO_FLIP, PictureSet, pad
+from vqa.metrics.ptb import ptb_tokenize
+from vqa.models import Captioner
+from vqa.models.captioner import END
+from vqa.rows import BadData, Row, open_rows
+from vqa.text import Vocab
+
+ANNOTATIONS = "extra_annotations.parquet"  # beside a train split: more captions, and objects
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Pictures with what is said of them: `rows[i]` has `captions[i]` and `objects[i]`."""
+
+    rows: Sequence[Row]
+    captions: list[list[list[str]]]  # a picture, a caption, a token
+    objects: list[set[str] | None]  # that can be seen; None: nobody looked
+
+    def __add__(self, other: Corpus) -> Corpus:
+        rows = ConcatDataset([self.rows, other.rows])
+        return Corpus(rows, self.captions + other.captions, self.objects + other.objects)
+
+
+def read_corpus(data: str, split: str, *, share: float = 1.0, seed: int = 0) -> Corpus:
+    """Open the pictures of a data set that have captions.
+
+    Args:
+        data: as of `vqa.rows.open_rows`. A folder with `ANNOTATIONS` takes captions and objects of
+            its train split from there.
+        split: which part.
+        share: how much of them to take, drawn at random.
+        seed: of that.
+
+    Raises:
+        BadData: if the data cannot be read, or hold no caption.
+    """
+    rows = open_rows(data, split, needs="caption")
+    beside = Path(data) / ANNOTATIONS
+    more = _annotations(beside) if split == "train" and beside.is_file() else {}
+    found = [more.get(row.image_id, (row.captions, None)) for row in rows]
+    texts = [[tokens for text in said if (tokens := ptb_tokenize(text))] for said, _ in found]
+    kept = [place for place, captions in enumerate(texts) if captions]
+    if not kept:
+        raise BadData(f"{data}, split {split!r}: has no caption")
+    drawn = np.random.default_rng(seed).permutation(kept)[: max(1, round(share * len(kept)))]
+    places = sorted(drawn.tolist())
+    return Corpus(
+        Subset(rows, places), [texts[place] for place in places], [found[p][1] for p in places]
+    )
+
+
+def _annotations(file: Path) -> dict[int | str, tuple[list[str], set[str]]]:
+    """Captions and objects by the picture's id."""
+    from pyarrow import parquet
+
+    # COCO's label of the fruit mostly stands for the colour where it was found in captions alone.
+    return {
+        row["image_id"]: (
+            row["captions"],
+            {o["name"] for o in row["objects"] if not (o["name"] == "orange" and o["in_captions"])},
+        )
+        for row in parquet.read_table(file).to_pylist()
+    }
+
+
+def build_vocabulary(corpus: Corpus, min_count: int) -> Vocab:
+    """The words of the captions, and the end."""
+    texts = chain.from_iterable(corpus.captions)
+    return Vocab.build(([*text, END] for text in texts), min_count)
+
+
+class CaptionSet(PictureSet):
+    """Pictures with all their captions as samples.
+
+    Args:
+        corpus: the data.
+        model: whose vocabulary and picture size to use; longer captions are cut.
+        augment: as of `PictureSet`.
+        cells: as of `PictureSet`.
+        seed: as of `PictureSet`.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        model: Captioner,
+        *,
+        augment: bool = False,
+        cells: np.ndarray | None = None,
+        seed: int = 0,
+    ) -> None:
+        size = model.config.encoder.image_size
+        super().__init__(corpus.rows, size, augment=augment, cells=cells, seed=seed)
+        self.corpus = corpus
+        longest = model.config.max_words
+        self.ids = [[model.words.encode(t)[:longest] for t in texts] for texts in corpus.captions]
+        self.mirrors = [not NO_FLIP & {*chain(*texts)} for texts in corpus.captions]
+        names = sorted(set().union(*(o for o in corpus.objects if o)))
+        self.objects = {name: place for place, name in enumerate(names)}
+        self.samples = [place for place in range(len(corpus.rows)) if place not in self.skipped]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def batch(self, picks: list[tuple[int, int]]) -> dict[str, Tensor]:
+        """Collate samples.
+
+        Args:
+            picks: (epoch, sample) pairs.
+
+        Returns:
+            `pixels` (B, 3, S, S) or `cells` (B, N, C), `place` (B,) in the corpus, `ids` (R, T),
+            `owner` (R,), `objects` (B, O): 1 seen, 0 not, -1 nobody looked; `count` () = words and
+            ends.
+        """
+        kept: list[Tensor] = []
+        places: list[int] = []
+        for epoch, sample in picks:
+            place = self.samples[sample]
+            picture = self.picture(place, epoch, mirrors=self.mirrors[place])
+            if picture is not None:
+                kept.append(picture)
+                places.append(place)
+        ids = [row for place in places for row in self.ids[place]]
+        owner = [i for i, place in enumerate(places) for _ in self.ids[place]]
+        return {
+            **self.stack(kept),
+            "place": torch.tensor(places, dtype=torch.long),
+            "ids": pad(ids, Vocab.PAD),
+            "owner": torch.tensor(owner, dtype=torch.long),
+            "objects": torch.stack([self._seen(p) for p in places]) if places else torch.empty(0),
+            "count": torch.tensor(sum(len(row) + 1 for row in ids)),
+        }
+
+    def _seen(self, place: int) -> Tensor:
+        seen = self.corpus.objects[place]
+        if seen is None:
+            return torch.full((len(self.objects),), -1.0)
+        marks = torch.zeros(len(self.objects))
+        marks[[self.objects[name] for name in seen]] = 1.0
+        return marks

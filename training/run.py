@@ -1,0 +1,166 @@
+"""What every training script shares: its common settings, and how a run begins and ends."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+from torch import Tensor, nn
+
+from training.loop import Schedule, claim
+from training.record import plain_paths, provenance, record
+from vqa import checkpoints
+from vqa.encoders import Encoder, pretrained, unfold_batch_norm
+
+ELSEWHERE = ("output_dir", "cache_dir", "save_every")  # settings that change no result
+
+
+def flag(default: Any, text: str) -> Any:
+    """A field of a config, with the help of the flag that is made of it."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Settings that every training of a model with an encoder has; each is a flag of its name."""
+
+    data: str = field(metadata={"help": "folder or Hub id with the splits train and validation"})
+    output_dir: str = field(metadata={"help": "where the checkpoint goes"})
+    also: str = flag("", "further folders whose train split is added, with commas between")
+    encoder: str = flag("vqa", "CNN to start from: a model of ours, or a transformers folder or id")
+    stride: int = flag(32, "which stage of the encoder is read: 16 or 32 pixels a cell")
+    image_size: int = flag(224, "pictures are squashed to this square")
+    head_epochs: int = flag(8, "with the encoder frozen, on cached grids")
+    head_lr: float = flag(2e-3, "of the head while the encoder is frozen")
+    tune_epochs: int = flag(8, "end to end")
+    tune_lr: float = flag(2e-4, "of the head, end to end")
+    encoder_lr: float = flag(5e-5, "of the encoder, end to end")
+    freeze_through: int = flag(0, "stride up to which the encoder stays frozen, end to end")
+    train_batch_norm: bool = flag(False, "unfold the encoder's BatchNorm and let it learn")
+    batch_size: int = flag(64, "pictures a step, over all processes")
+    weight_decay: float = flag(1e-4, "AdamW's")
+    warmup: float = flag(0.05, "share of the steps in which the learning rate rises")
+    clip: float = flag(1.0, "largest norm of the gradient")
+    ema: float = flag(0.998, "decay of the averaged weights, which are kept; 0: the last ones are")
+    patience: int = flag(6, "epochs without a better validation metric before stopping")
+    save_every: int = flag(500, "steps between two states to resume from")
+    bf16: bool = flag(False, "bfloat16 autocast")
+    seed: int = flag(0, "of everything random")
+    cache_dir: str = flag("~/.cache/seewhy", "for the grids of the frozen encoder")
+
+    def schedule(self, epochs: int) -> Schedule:
+        """How long and how hard one stage trains."""
+        shared = {n: getattr(self, n) for n in Schedule.__dataclass_fields__ if n != "epochs"}
+        return Schedule(epochs=epochs, **shared)
+
+
+class Model(Protocol):
+    """What a training needs of a model."""
+
+    encoder: Encoder
+
+    def parameters(self) -> Any:
+        """As of any `nn.Module`."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training under way."""
+
+    accelerator: Accelerator
+    work: Path  # its states, logs and best models so far
+    config: RunConfig
+
+    @classmethod
+    def begin(cls, config: RunConfig, name: str) -> Run:
+        """Claim the folder beside `output_dir` and note what began; or go on with what is there.
+
+        Raises:
+            OtherSettings: if states of a run with other settings are there.
+        """
+        output = Path(config.output_dir)
+        work = output.with_name(output.name + ".state")
+        if output.exists() and not output.is_dir():
+            raise NotADirectoryError(f"{output} is a file: choose another output_dir")
+        accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),
+            mixed_precision="bf16" if config.bf16 else "no",
+            log_with="tensorboard",
+            project_dir=work / "logs",
+            # One process may encode long while the others wait.
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=1))],
+        )
+        settings = asdict(config)
+        claim(work, {n: v for n, v in settings.items() if n not in ELSEWHERE}, accelerator)
+        begun = work / "begun.json"  # the tree may change while this trains, or until it is resumed
+        if accelerator.is_main_process and not begun.exists():
+            record(begun, "training", provenance())
+        accelerator.init_trackers(name, settings)
+        return cls(accelerator, work, config)
+
+    def end(self, model: checkpoints.Storable, cpu_seconds: float) -> Path:
+        """Save the model with how it was made; returns `output_dir`."""
+        output = Path(self.config.output_dir)
+        if self.accelerator.is_main_process:
+            for stale in ("README.md", "metrics.json"):  # they speak of the weights that were there
+                (output / stale).unlink(missing_ok=True)
+            checkpoints.save(model, output)
+            cpu_hours = round(cpu_seconds * self.accelerator.num_processes / 3600, 2)
+            recipe = {"cpu_hours": cpu_hours, "config": plain_paths(asdict(self.config))}
+            made_by = json.loads((self.work / "begun.json").read_text(encoding="utf-8"))
+            record(output / "metrics.json", "training", made_by["training"] | recipe)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+        return output
+
+
+def start_encoder(config: RunConfig) -> Encoder:
+    """The encoder to start from: that of a model of ours, or pretrained weights of transformers."""
+    size = {"image_size": config.image_size, "stride": config.stride}
+    ours = (checkpoints.SHIPPED / config.encoder, Path(config.encoder))
+    if not any((folder / "vocab.json").is_file() for folder in ours):
+        return pretrained(config.encoder, **size)
+    trained = checkpoints.load(config.encoder).encoder
+    if not isinstance(trained, Encoder):
+        raise checkpoints.BadCheckpoint(f"{config.encoder} has no encoder to start from")
+    encoder = Encoder(replace(trained.config, **size))
+    encoder.load_state_dict(trained.state_dict())
+    return encoder
+
+
+def parameter_groups(model: Model, config: RunConfig, *, frozen: bool) -> list[dict[str, Any]]:
+    """Head and encoder, each with its learning rate; without what is frozen."""
+    encoder = list(model.encoder.parameters())
+    inside = set(map(id, encoder))
+    head = [p for p in model.parameters() if id(p) not in inside]
+    lr = config.head_lr if frozen else config.tune_lr
+    groups = [{"params": head, "lr": lr, "weight_decay": config.weight_decay}]
+    if tuned := [p for p in encoder if p.requires_grad]:
+        groups.append({"params": tuned, "lr": config.encoder_lr, "weight_decay": 0.0})
+    return groups
+
+
+def thaw(encoder: Encoder, config: RunConfig, pixels: list[Tensor]) -> None:
+    """Let the encoder learn from `freeze_through` on, and its BatchNorm where that is asked for.
+
+    Args:
+        encoder: changed in place.
+        config: the run's.
+        pixels: pictures (1, 3, S, S) for the statistics of BatchNorm.
+    """
+    encoder.freeze(config.freeze_through)
+    if config.train_batch_norm:
+        unfold_batch_norm(encoder, torch.cat(pixels).split(32))
+        encoder.train_batch_norm = True
+
+
+def none_of(module: nn.Module) -> Tensor:
+    """A loss of 0 that every parameter takes part in, so that processes with nothing to do agree
+    with those that have."""
+    return torch.stack([p.sum() * 0 for p in module.parameters() if p.requires_grad]).sum()

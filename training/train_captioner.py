@@ -1,0 +1,181 @@
+r"""Train the captioner.
+
+    python -m training.train_captioner --data ../shared/data/flickr8k \
+        --also ../shared/data/coco_vqa --output_dir runs/captioner
+
+First the decoder learns on the grids of the frozen encoder, which are computed once and kept in
+`cache_dir`; then all of it is fine-tuned end to end; then it learns from CIDEr itself, on the grids
+of its own encoder and the captions of `data` alone (self-critical training).
+Run the same command again to resume; on several processes run it under `torchrun --nproc_per_node N
+-m training.train_captioner ...`. States and TensorBoard logs are in `<output_dir>.state`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from accelerate.utils import set_seed
+from torch import nn
+
+from training.caption_task import CaptionLoss, CaptionTask, SelfCritical, reward_index
+from training.captions import CaptionSet, Corpus, build_vocabulary, read_corpus
+from training.loop import OtherSettings, Progress, TrainingDiverged, fit
+from training.pictures import encode_rows, first_pixels
+from training.run import Run, RunConfig, flag, parameter_groups, start_encoder, thaw
+from vqa import checkpoints
+from vqa.models import Captioner, CaptionerConfig
+from vqa.rows import BadData
+
+SHARED = (
+    "attention",
+    "decoder",
+    "word_dim",
+    "hidden_dim",
+    "attention_dim",
+    "tied",
+    "dropout",
+    "max_words",
+    "length_power",
+)
+
+
+@dataclass(frozen=True)
+class TrainConfig(RunConfig):
+    """Every setting of a training; each is a flag of the same name."""
+
+    also_share: float = flag(1.0, "share of the pictures of `also` that is used")
+    attention: str = flag("adaptive", "none, soft or adaptive")
+    decoder: str = flag("lstm", "lstm, or bilstm: forward and backward in time")
+    word_dim: int = flag(384, "word embedding")
+    hidden_dim: int = flag(512, "LSTM state")
+    attention_dim: int = flag(512, "where state and grid cell meet")
+    tied: bool = flag(True, "read and say words with the same embedding")
+    dropout: float = flag(0.5, "everywhere in the decoder")
+    max_words: int = flag(20, "longer captions are cut")
+    length_power: float = flag(1.0, "captions are ranked by log p / length ** length_power")
+    word_min_count: int = flag(5, "rarer words are not learnt")
+    smoothing: float = flag(0.1, "label smoothing")
+    object_weight: float = flag(0.0, "of the objects' auxiliary loss, a picture")
+    critical_epochs: int = flag(0, "self-critical, on the grids of the tuned encoder")
+    critical_lr: float = flag(5e-5, "of the decoder, self-critical")
+    critical_samples: int = flag(5, "captions drawn a picture, self-critical")
+    critical_weight: float = flag(0.9, "of the reward; the rest is cross-entropy")
+
+
+def build(config: TrainConfig, corpus: Corpus) -> Captioner:
+    """A fresh captioner for the training captions, on a pretrained encoder."""
+    words = build_vocabulary(corpus, config.word_min_count)
+    encoder = start_encoder(config)
+    shared = {name: getattr(config, name) for name in SHARED}
+    model = Captioner(
+        CaptionerConfig(encoder=encoder.config, num_words=len(words), **shared), words
+    )
+    model.encoder.load_state_dict(encoder.state_dict())
+    return model
+
+
+def train(config: TrainConfig) -> Path:
+    """Train in three stages and save.
+
+    Returns:
+        The checkpoint's directory, `config.output_dir`.
+
+    Raises:
+        BadData: if the data cannot be read.
+        TrainingDiverged: if the loss becomes NaN or infinite.
+        OtherSettings: if states of a run with other settings are there.
+    """
+    run = Run.begin(config, "captioner")
+    with run.accelerator.main_process_first():
+        corpora = _read(config)
+        set_seed(config.seed)
+        model = build(config, corpora[0])
+    set_seed(config.seed, device_specific=True)
+    stages = {
+        "head": config.head_epochs,
+        "tune": config.tune_epochs,
+        "critical": config.critical_epochs,
+    }
+    cpu_seconds = 0.0
+    for stage, epochs in stages.items():
+        if stage == "critical":  # its measure is that of `data`
+            corpora = (read_corpus(config.data, "train"), corpora[1])
+        if epochs:
+            model, progress = _run_stage(stage, epochs, model, corpora, run)
+            cpu_seconds += progress.cpu_seconds
+    return run.end(model, cpu_seconds)
+
+
+def _read(config: TrainConfig) -> tuple[Corpus, Corpus]:
+    """Training and validation captions; pictures are read lazily."""
+    corpus = read_corpus(config.data, "train")
+    for folder in filter(None, config.also.split(",")):
+        corpus += read_corpus(folder, "train", share=config.also_share, seed=config.seed)
+    validation = read_corpus(config.data, "validation")
+    if len(validation.rows) == len(corpus.rows) and validation.captions == corpus.captions:
+        raise BadData(f"{config.data}: has no splits of its own; put train and validation apart")
+    return corpus, validation
+
+
+def _run_stage(
+    stage: str, epochs: int, model: Captioner, corpora: tuple[Corpus, Corpus], run: Run
+) -> tuple[Captioner, Progress]:
+    """One stage, from the model it is given to the best model it saw."""
+    config, frozen = run.config, stage != "tune"
+    assert isinstance(config, TrainConfig)
+    cells: list[np.ndarray | None] = [None, None]
+    if frozen:
+        model.encoder.freeze(config.stride)
+        cache = Path(config.cache_dir).expanduser()
+        with run.accelerator.main_process_first(), run.accelerator.autocast():
+            cells = [encode_rows(model, corpus.rows, cache) for corpus in corpora]
+    else:
+        thaw(model.encoder, config, first_pixels(corpora[0].rows, config.image_size))
+    train_set, validation = (
+        CaptionSet(corpus, model, augment=not frozen, cells=grids, seed=config.seed)
+        for corpus, grids in zip(corpora, cells, strict=True)
+    )
+    if stage == "critical":
+        config = replace(config, head_lr=config.critical_lr)
+    task = CaptionTask(
+        model,
+        _learner(stage, model, train_set, config),
+        train=train_set,
+        validation=validation,
+        groups=parameter_groups(model, config, frozen=frozen),
+        accelerator=run.accelerator,
+        best=run.work / f"{stage}-best",
+    )
+    progress = fit(task, config.schedule(epochs), run.accelerator, run.work / stage)
+    best = checkpoints.load(task.best)
+    assert isinstance(best, Captioner)
+    return best, progress
+
+
+def _learner(stage: str, model: Captioner, train_set: CaptionSet, config: TrainConfig) -> nn.Module:
+    plain = CaptionLoss(model, config.smoothing, len(train_set.objects), config.object_weight)
+    if stage != "critical":
+        return plain
+    return SelfCritical(
+        CaptionLoss(model, config.smoothing),
+        reward_index(train_set),
+        count=config.critical_samples,
+        weight=config.critical_weight,
+    )
+
+
+def main() -> None:
+    """Read the flags and train."""
+    from transformers import HfArgumentParser
+
+    (config,) = HfArgumentParser(TrainConfig).parse_args_into_dataclasses()
+    try:
+        print(f"saved to {train(config)}")
+    except (BadData, OtherSettings, TrainingDiverged, OSError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()
