@@ -12,7 +12,8 @@ from PIL import Image
 
 from vqa.checkpoints import BadCheckpoint
 from vqa.encoders import Grid
-from vqa.engine import Engine, GridCache
+from vqa.engine import Engine
+from vqa.grids import GridCache
 from vqa.images import BadImage
 from vqa.text import BadText
 

@@ -149,9 +149,7 @@ def _run_stage(
         best=run.work / f"{stage}-best",
     )
     progress = fit(task, config.schedule(epochs), run.accelerator, run.work / stage)
-    best = checkpoints.load(task.best)
-    assert isinstance(best, Captioner)
-    return best, progress
+    return checkpoints.load_as(Captioner, task.best), progress
 
 
 def _learner(stage: str, model: Captioner, train_set: CaptionSet, config: TrainConfig) -> nn.Module:

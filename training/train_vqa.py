@@ -121,9 +121,7 @@ def _run_stage(
         best=run.work / f"{stage}-best",
     )
     progress = fit(task, config.schedule(epochs), accelerator, run.work / stage)
-    best = checkpoints.load(task.best)
-    assert isinstance(best, Answerer)
-    return best, progress
+    return checkpoints.load_as(Answerer, task.best), progress
 
 
 def _encode(

@@ -5,13 +5,15 @@ from vqa import Engine
 engine = Engine.load("vqa")
 engine.answer("photo.jpg", "what is the man holding?")
 engine.explain("photo.jpg", "what is the man holding?", method="grad_cam")
+engine.caption("photo.jpg", beam=3)
+engine.explain_caption("photo.jpg", method="grad_cam")
 """
 
 from vqa.checkpoints import BadCheckpoint, load, save
 from vqa.engine import Engine
 from vqa.images import BadImage
-from vqa.models import Answer, Answerer, AnswererConfig
-from vqa.scorers import AnswerScorer, ClassScorer
+from vqa.models import Answer, Answerer, AnswererConfig, Caption, Captioner, CaptionerConfig
+from vqa.scorers import AnswerScorer, CaptionScorer, ClassScorer
 from vqa.text import BadText, Vocab, normalize_answer
 
 __all__ = [
@@ -22,6 +24,10 @@ __all__ = [
     "BadCheckpoint",
     "BadImage",
     "BadText",
+    "Caption",
+    "CaptionScorer",
+    "Captioner",
+    "CaptionerConfig",
     "ClassScorer",
     "Engine",
     "Vocab",

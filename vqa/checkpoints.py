@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ FORMAT_VERSION = 1
 SHIPPED = Path(__file__).resolve().parent.parent / "model_cards"
 WEIGHTS = "model.safetensors"
 FILES = ("config.json", "vocab.json", WEIGHTS)
+
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class BadCheckpoint(ValueError):
@@ -98,6 +101,19 @@ def load(name: str | Path, *, revision: str | None = None) -> nn.Module:
             tensor, the wrong vocabulary size, or why the Hub did not give the files.
     """
     return _load_directory(find(name, revision=revision))
+
+
+def load_as(kind: type[M], name: str | Path, *, revision: str | None = None) -> M:
+    """`load` a model of one class.
+
+    Raises:
+        BadCheckpoint: as of `load`, and if it holds another class.
+    """
+    model = load(name, revision=revision)
+    if not isinstance(model, kind):
+        wanted = kind.__name__.lower()
+        raise BadCheckpoint(f"{name} holds a {type(model).__name__}, no {wanted}")
+    return model
 
 
 def find(name: str | Path, *, revision: str | None = None) -> Path:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -15,42 +15,59 @@ from torch import Tensor
 from saliency import faithfulness, registry
 from saliency.types import Explanation, Progress
 from vqa import checkpoints, images
+from vqa.describer import Describer
 from vqa.encoders import Grid
-from vqa.models import Answer, Answerer
+from vqa.grids import CACHE_BYTES, Eyes
+from vqa.models import Answer, Answerer, Caption, Captioner
 from vqa.scorers import AnswerScorer
 from vqa.text import BadText, Vocab, normalize_answer
 
-CACHE_BYTES = 64 * 2**20  # about 250 grids of 7 x 7 x 1280
-
 
 class Engine:
-    """Answers questions about pictures; safe to share between threads.
+    """Answers questions about pictures and describes them; safe to share between threads.
 
     Args:
-        answerer: the model, in eval mode.
-        cache_bytes: memory for the grids of the pictures seen last.
+        answerer: the model; it is put into eval mode, and learns no more.
+        captioners: models that describe, by name; the first is the one asked if none is named.
+        cache_bytes: memory for the grids of the pictures seen last, a model.
     """
 
-    def __init__(self, answerer: Answerer, *, cache_bytes: int = CACHE_BYTES) -> None:
-        self.answerer = answerer.eval().requires_grad_(False)
-        for parameter in answerer.encoder.parameters():  # the layout that convolutions like best
-            if parameter.ndim == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        # One model, one user at a time; its own thread may ask again, from `progress`.
+    def __init__(
+        self,
+        answerer: Answerer,
+        captioners: Mapping[str, Captioner] = MappingProxyType({}),
+        *,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
         self._lock = threading.RLock()
-        self._grids = GridCache(cache_bytes)
+        self._eyes = Eyes(answerer, self._lock, cache_bytes=cache_bytes)
+        self.answerer = self._eyes.model
+        self.describers = {
+            name: Describer(model, cache_bytes=cache_bytes) for name, model in captioners.items()
+        }
 
     @classmethod
-    def load(cls, vqa: str | Path = "vqa", *, revision: str | None = None) -> Engine:
-        """Load a shipped model by name, a local directory, or a Hub id.
+    def load(
+        cls,
+        vqa: str | Path = "vqa",
+        captioners: Sequence[str | Path] = (),
+        *,
+        revision: str | None = None,
+    ) -> Engine:
+        """Load models, each a shipped one by name, a local directory, or a Hub id.
+
+        Args:
+            vqa: the model that answers.
+            captioners: the models that describe; none are needed.
+            revision: of `vqa`, if it is a Hub id: branch, tag or commit.
 
         Raises:
-            BadCheckpoint: naming what is wrong with it.
+            BadCheckpoint: naming what is wrong with one of them.
         """
-        model = checkpoints.load(vqa, revision=revision)
-        if not isinstance(model, Answerer):
-            raise checkpoints.BadCheckpoint(f"{vqa} holds a {type(model).__name__}, no answerer")
-        return cls(model)
+        answerer = checkpoints.load_as(Answerer, vqa, revision=revision)
+        return cls(
+            answerer, {str(name): checkpoints.load_as(Captioner, name) for name in captioners}
+        )
 
     def answer(self, picture: images.Source, question: str, *, k: int = 5) -> Answer:
         """Answer one question about a picture.
@@ -65,8 +82,7 @@ class Engine:
             BadText: if the question is empty or too long.
         """
         ids = self.answerer.question_ids(question)
-        grid = self._encode(picture)
-        return self._ask(grid, [question], [ids], [0], k)[0]
+        return self._ask(self._eyes.grid(picture), [question], [ids], [0], k)[0]
 
     def answer_batch(
         self, pictures: Sequence[images.Source], questions: Sequence[Sequence[str]], *, k: int = 5
@@ -92,10 +108,7 @@ class Engine:
         ids = [self.answerer.question_ids(question) for question in flat]
         if not flat:
             return [[] for _ in pictures]
-        pixels = torch.cat([self.pixels(picture) for picture in pictures])
-        with self._lock, torch.inference_mode():
-            grid = self.answerer.encode(pixels)
-        answers = iter(self._ask(grid, flat, ids, owners, k))
+        answers = iter(self._ask(self._eyes.grids(pictures), flat, ids, owners, k))
         return [[next(answers) for _ in asked] for asked in questions]
 
     def explain(
@@ -143,6 +156,86 @@ class Engine:
             )
         names = self.answerer.answers
         return tuple(dataclasses.replace(each, label=names[each.target]) for each in found)
+
+    def caption(
+        self, picture: images.Source, *, beam: int = 3, model: str | None = None, **options: Any
+    ) -> Caption:
+        """Describe one picture; see `Describer.caption` for the options.
+
+        Args:
+            picture: a path, bytes, file object, PIL picture or array.
+            beam: captions that are followed at a time, and given as alternatives; 1 is greedy.
+            model: which of the captioners; None for the first.
+            options: `start`, `temperature`, `seed`.
+
+        Raises:
+            BadImage: if the picture cannot be read.
+            BadText: if the start is too long or has a word that the model does not know.
+            ValueError: if there is no such captioner, or an option is out of range.
+        """
+        return self.describer(model).caption(picture, beam=beam, **options)
+
+    def describer(self, name: str | None = None) -> Describer:
+        """A captioner by its name; the first if none is given.
+
+        Raises:
+            ValueError: naming those that there are.
+        """
+        if name is None and self.describers:
+            return next(iter(self.describers.values()))
+        if name not in self.describers:
+            have = ", ".join(self.describers) or "none: load the engine with captioners"
+            raise ValueError(f"there is no captioner {name!r}; there are: {have}")
+        return self.describers[name]
+
+    def explain_caption(
+        self,
+        picture: images.Source,
+        caption: str | None = None,
+        method: str = "grad_cam",
+        *,
+        words: Sequence[int] | None = None,
+        model: str | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> tuple[Explanation, ...]:
+        """Say why a model says each word of a caption, as a map a word.
+
+        Args:
+            picture: a path, bytes, file object, PIL picture or array.
+            caption: which caption to explain; None for the model's own.
+            method: a name in `saliency.registry.METHODS`.
+            words: the places of the words to explain, from 0; None for all of them.
+            model: which of the captioners; None for the first.
+            seed: of the methods that draw at random.
+            progress: called with (done, total); what it raises ends the explanation.
+            options: the method's own.
+
+        Returns:
+            Explanations with maps (S, S) over the whole picture squashed to the model's square, the
+            word as their `label`. Their score is the logarithm of the word's probability.
+
+        Raises:
+            BadImage: if the picture cannot be read.
+            BadText: if the caption is empty, too long or has a word that the model does not know.
+            CannotExplain: if the model lacks what the method needs.
+            ValueError: if there is no such method, option, word or captioner.
+        """
+        describer, raw = self.describer(model), images.read(picture)
+        scorer = describer.scorer(describer.caption(raw).words if caption is None else caption)
+        targets = range(len(scorer.words)) if words is None else words
+        with describer.lock:
+            found = registry.explain(
+                scorer,
+                describer.pixels(raw),
+                list(targets),
+                method,
+                seed=seed,
+                progress=progress,
+                **options,
+            )
+        return tuple(dataclasses.replace(each, label=scorer.words[each.target]) for each in found)
 
     def counterfactual(
         self,
@@ -201,27 +294,13 @@ class Engine:
             )
         return [names.index(wanted)]
 
-    def _encode(self, picture: images.Source) -> Grid:
-        raw = images.read(picture)
-        key = images.fingerprint(raw)
-        with self._lock:
-            if (grid := self._grids.get(key)) is not None:
-                return grid
-        pixels = self.pixels(raw)
-        with self._lock, torch.inference_mode():
-            if (grid := self._grids.get(key)) is None:  # another thread may have been faster
-                grid = self.answerer.encode(pixels)
-                self._grids.put(key, grid)
-            return grid
-
     def pixels(self, picture: images.Source) -> Tensor:
         """A picture as the model sees it, (1, 3, S, S) in [0, 1]: squashed to its square.
 
         Raises:
             BadImage: if the picture cannot be read.
         """
-        size = self.answerer.config.encoder.image_size
-        return images.to_pixels(images.load(picture, min_side=size), size)
+        return self._eyes.pixels(picture)
 
     def _ask(
         self, grid: Grid, questions: list[str], ids: list[list[int]], owners: list[int], k: int
@@ -234,27 +313,3 @@ class Engine:
                 self.answerer.describe(question, output, row, (grid.height, grid.width), k)
                 for row, question in enumerate(questions)
             ]
-
-
-class GridCache:
-    """The grids used last, by the content of their pictures, within a number of bytes."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes, self._bytes = max_bytes, 0
-        self._grids: OrderedDict[str, Grid] = OrderedDict()
-
-    def get(self, key: str) -> Grid | None:
-        """The grid kept under a key, if it still is."""
-        if key in self._grids:
-            self._grids.move_to_end(key)
-        return self._grids.get(key)
-
-    def put(self, key: str, grid: Grid) -> None:
-        """Keep a grid; the ones not used for longest make room."""
-        if key in self._grids:
-            return
-        self._grids[key] = grid
-        self._bytes += grid.cells.nbytes
-        while self._bytes > self._max_bytes:
-            _, dropped = self._grids.popitem(last=False)
-            self._bytes -= dropped.cells.nbytes

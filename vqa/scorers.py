@@ -6,14 +6,17 @@ that Grad-CAM reads; see `saliency.types`. The models themselves know nothing of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from vqa import captioning
 from vqa.encoders import Grid, dry_run
-from vqa.models import Answerer
+from vqa.metrics.ptb import ptb_tokenize
+from vqa.models import Answerer, Captioner
+from vqa.text import BadText
 
 
 class AnswerScorer(nn.Module):
@@ -56,6 +59,63 @@ class AnswerScorer(nn.Module):
         grid, count = self.answerer.encode(pixels), len(pixels)
         owner = torch.arange(count, device=pixels.device)
         return grid, self.answerer.look(grid.cells, question.expand(count, -1), owner)
+
+
+class CaptionScorer(nn.Module):
+    """How likely each word of a caption is, as a function of the picture: one score a word.
+
+    A score is the natural logarithm of the word's probability given the words before it; with two
+    LSTMs, the mean of that and of the one given the words after it.
+
+    Args:
+        captioner: whose opinion is asked.
+        caption: a text, or its tokens.
+
+    Raises:
+        BadText: if it is empty, too long or has a word that the model does not know.
+    """
+
+    ids: Tensor
+
+    def __init__(self, captioner: Captioner, caption: str | Sequence[str]) -> None:
+        super().__init__()
+        self.captioner = captioner
+        tokens = ptb_tokenize(caption) if isinstance(caption, str) else list(caption)
+        most = captioner.config.max_words
+        if not 1 <= len(tokens) <= most:
+            raise BadText(f"The caption has {len(tokens)} words; it can have 1 to {most}.")
+        self.words = tuple(tokens)
+        ids = torch.tensor([captioner.ids(tokens)], device=captioner.say.bias.device)
+        self.register_buffer("ids", ids, persistent=False)
+
+    @property
+    def feature_layer(self) -> nn.Module:
+        """The encoder's last feature maps."""
+        return self.captioner.encoder.features
+
+    @property
+    def attention(self) -> Callable[[Tensor], Tensor] | None:
+        """Pixels (B, 3, S, S) -> (B, T, h, w), how much each word looked where; None if never."""
+        return None if self.captioner.config.attention == "none" else self._attention
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, 3, S, S) in [0, 1] -> log probabilities (B, T), a word each."""
+        return self._score(pixels)[1].log_probs[:, :-1]  # the last is the end's
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Log probabilities (B, T) -> probabilities (B, T)."""
+        return scores.exp()
+
+    def _attention(self, pixels: Tensor) -> Tensor:
+        grid, scored = self._score(pixels)
+        maps = torch.as_tensor(scored.attention)[:, :-1]
+        return maps.reshape(*maps.shape[:2], grid.height, grid.width)
+
+    def _score(self, pixels: Tensor) -> tuple[Grid, captioning.Scored]:
+        grid, count = self.captioner.encode(pixels), len(pixels)
+        owner = torch.arange(count, device=pixels.device)
+        look = self.captioner.look(grid.cells)
+        return grid, captioning.score(self.captioner, look, self.ids.expand(count, -1), owner)
 
 
 class ClassScorer(nn.Module):

@@ -9,6 +9,7 @@ by a product. The two directions are scored together as in Wang et al. 2016.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 
 from vqa.decoding import State
 from vqa.encoders import Encoder, EncoderConfig, Grid
-from vqa.text import Vocab
+from vqa.metrics.ptb import ptb_tokenize
+from vqa.text import MAX_CHARACTERS, BadText, Vocab
 
 END = "<end>"  # begins and ends every caption, in both directions
 ATTENTION = ("none", "soft", "adaptive")
@@ -171,6 +173,34 @@ class Captioner(nn.Module):
     def vocabulary(self) -> dict[str, list[str]]:
         """The contents of vocab.json."""
         return {"words": list(self.words.words)}
+
+    def start_ids(self, text: str) -> list[int]:
+        """Word numbers of what a caption begins with; none for an empty text.
+
+        Raises:
+            BadText: if it leaves no room for more words, or has one that the model does not know.
+        """
+        if len(text) > MAX_CHARACTERS:
+            raise BadText(f"The start has {len(text):,} characters: the limit is {MAX_CHARACTERS}.")
+        tokens = ptb_tokenize(text)
+        if len(tokens) >= self.config.max_words:
+            raise BadText(
+                f"The start has {len(tokens)} words, and a caption at most "
+                f"{self.config.max_words}: give it a shorter one."
+            )
+        return self.ids(tokens)
+
+    def ids(self, tokens: Sequence[str]) -> list[int]:
+        """Word numbers of tokens.
+
+        Raises:
+            BadText: naming those that the model does not know.
+        """
+        special = {*Vocab.SPECIAL, END}
+        unknown = sorted({t for t in tokens if t in special or t not in self.words})
+        if unknown:
+            raise BadText(f"The captioner does not know {', '.join(unknown)}: use other words.")
+        return self.words.encode(tokens)
 
     def encode(self, pixels: Tensor) -> Grid:
         """Pixels (B, 3, S, S) in [0, 1] -> cells (B, N, C), each of length `CELL_LENGTH`."""
