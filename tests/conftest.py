@@ -20,7 +20,8 @@ from PIL import Image, ImageDraw
 
 from vqa import checkpoints
 from vqa.encoders import EncoderConfig
-from vqa.models import Answerer, AnswererConfig
+from vqa.models import Answerer, AnswererConfig, Captioner, CaptionerConfig
+from vqa.models.captioner import END
 from vqa.text import Vocab
 
 torch.set_num_threads(1)
@@ -54,7 +55,7 @@ def draw(colour: str, shape: str, size: int = 96) -> bytes:
 
 
 def tiny_rows() -> list[dict[str, object]]:
-    """Eight pictures with three questions each, in the layout of `coco_vqa`."""
+    """Eight pictures with three questions and two captions each, in the layout of `coco_vqa`."""
     rows: list[dict[str, object]] = []
     for number, (colour, shape) in enumerate((c, s) for c in COLOURS for s in SHAPES):
         asked = [
@@ -73,7 +74,10 @@ def tiny_rows() -> list[dict[str, object]]:
             for place, (question, answer, kind, answers) in enumerate(asked)
         ]
         image = {"bytes": draw(colour, shape), "path": f"{number}.png"}
-        rows.append({"image": image, "image_id": number, "questions": questions})
+        captions = [f"A {colour} {shape} .", f"there is a {colour} {shape} on the left"]
+        rows.append(
+            {"image": image, "image_id": number, "questions": questions, "captions": captions}
+        )
     return rows
 
 
@@ -111,6 +115,27 @@ def tiny_answerer(seed: int = 0) -> Answerer:
             if isinstance(layer, torch.nn.Conv2d):
                 torch.nn.init.kaiming_normal_(layer.weight)
         return model
+
+
+def tiny_captioner(seed: int = 0, **options: object) -> Captioner:
+    """An untrained captioner that knows the words of `tiny_rows`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        said = ["there", "is", "a", "on", "the", "left", *COLOURS, *SHAPES, END]
+        words = Vocab.build([said])
+        sizes = {"word_dim": 16, "hidden_dim": 32, "attention_dim": 32, "max_words": 10}
+        config = CaptionerConfig(encoder=TINY_ENCODER, num_words=len(words), **{**sizes, **options})
+        model = Captioner(config, words).eval()
+        for layer in model.encoder.modules():  # as of `tiny_answerer`
+            if isinstance(layer, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(layer.weight)
+        return model
+
+
+@pytest.fixture(scope="session")
+def tiny_captioner_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a saved, untrained captioner."""
+    return checkpoints.save(tiny_captioner(), tmp_path_factory.mktemp("captioner") / "words")
 
 
 @pytest.fixture(scope="session")
