@@ -19,8 +19,10 @@ from vqa import checkpoints
 from vqa.captioning import draw, search
 from vqa.metrics.caption_scores import CiderIndex
 from vqa.models import Captioner
-from vqa.models.captioner import END, reverse
+from vqa.models.captioner import END, Look, reverse
 from vqa.text import Vocab
+
+GROUPS = 4
 
 
 class CaptionLoss(nn.Module):
@@ -51,19 +53,15 @@ class CaptionLoss(nn.Module):
 
     def of(self, cells: Tensor, batch: Batch) -> Tensor:
         """The same for pictures that are encoded already."""
-        look, ids = self.model.look(cells), batch["ids"]
+        look = self.model.look(cells)
         total = cells.new_zeros(())
         for direction in range(len(self.model.decoders)):
-            given = reverse(ids) if direction else ids
-            logits = self.model(look, given, batch["owner"], direction).logits.float()
-            losses = F.cross_entropy(
-                logits.flatten(0, 1),
-                targets(given, self.model.end).flatten(),
-                ignore_index=Vocab.PAD,
-                label_smoothing=self.smoothing,
-                reduction="sum",
+            total = (
+                total
+                + word_losses(
+                    self.model, look, batch["ids"], batch["owner"], direction, self.smoothing
+                ).sum()
             )
-            total = total + losses
         if self.objects is not None:
             total = total + self.object_weight * self._objects(cells, batch["objects"])
         return total
@@ -110,15 +108,8 @@ class SelfCritical(nn.Module):
         others = (rewards.sum(1, keepdim=True) - rewards) / (self.count - 1)
         owner = torch.arange(len(cells), device=cells.device).repeat_interleave(self.count)
         rows = ids.flatten(0, 1)
-        output = model(model.look(cells), rows, owner)
-        losses = F.cross_entropy(
-            output.logits.float().flatten(0, 1),
-            targets(rows, model.end).flatten(),
-            ignore_index=Vocab.PAD,
-            reduction="none",
-        )
-        per_caption = losses.view(len(rows), -1).sum(1)
-        gain = ((rewards - others).flatten() * per_caption).sum()
+        losses = word_losses(model, model.look(cells), rows, owner)
+        gain = ((rewards - others).flatten() * losses).sum()
         # `count` are the words of the references; as many weigh here.
         return gain * batch["count"] / max(1, int((rows != Vocab.PAD).sum()) + len(rows))
 
@@ -146,6 +137,31 @@ def reward_index(train: CaptionSet) -> CiderIndex:
 def encode(model: Captioner, batch: Batch) -> Tensor:
     """The cells (B, N, C) of a batch of `CaptionSet`, fp32."""
     return (batch["cells"] if "cells" in batch else model.encode(batch["pixels"]).cells).float()
+
+
+def word_losses(
+    model: Captioner,
+    look: Look,
+    ids: Tensor,
+    owner: Tensor,
+    direction: int = 0,
+    smoothing: float = 0.0,
+) -> Tensor:
+    """Cross-entropy of captions (R, T), summed over the words and the end of each: (R,)."""
+    lengths = (ids != Vocab.PAD).sum(1)
+    losses = []
+    order = lengths.argsort()
+    for rows in order.chunk(GROUPS):  # captions of like length, so that little of it is padding
+        given = ids[rows, : max(1, int(lengths[rows].max()))]
+        given = reverse(given) if direction else given
+        wanted = targets(given, model.end)
+        said = wanted != Vocab.PAD
+        read, _ = model.read(look, given, owner[rows], direction)
+        each = F.cross_entropy(
+            model.logits(read[said]), wanted[said], label_smoothing=smoothing, reduction="none"
+        )
+        losses.append(each.new_zeros(wanted.shape).masked_scatter(said, each).sum(1))
+    return torch.cat(losses)[order.argsort()]
 
 
 def targets(ids: Tensor, end: int) -> Tensor:

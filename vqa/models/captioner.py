@@ -227,9 +227,16 @@ class Captioner(nn.Module):
         Returns:
             Logits (R, T + 1, V), of the words and the end, and the attention (R, T + 1, N).
         """
+        read, attention = self.read(look, ids, owner, direction)
+        return CaptionerOutput(self.logits(read), attention)
+
+    def read(
+        self, look: Look, ids: Tensor, owner: Tensor, direction: int = 0
+    ) -> tuple[Tensor, Tensor | None]:
+        """The same before the words: what each is read from (R, T + 1, word_dim), and attention."""
         begun = torch.cat([torch.full_like(ids[:, :1], self.end), ids], dim=1)
         read, attention = self.decoders[direction](self.embed(begun), look, owner)
-        return CaptionerOutput(self.logits(self.dropout(read)), attention)
+        return self.dropout(read), attention
 
     def embed(self, ids: Tensor) -> Tensor:
         """Word numbers (...) -> (..., word_dim)."""
