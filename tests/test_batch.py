@@ -193,7 +193,7 @@ def test_a_file_of_another_model_is_left_alone(whole, tiny_data, tmp_path):
     out = tmp_path / "preds.jsonl"
     out.write_bytes(whole)
     other = checkpoints.save(tiny_answerer(seed=1), tmp_path / "other")
-    with pytest.raises(SystemExit, match="another model answered"):
+    with pytest.raises(SystemExit, match="another model wrote"):
         answer(tiny_data, out, other)
     assert out.read_bytes() == whole
 

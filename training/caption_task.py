@@ -56,12 +56,15 @@ class CaptionLoss(nn.Module):
         look = self.model.look(cells)
         total = cells.new_zeros(())
         for direction in range(len(self.model.decoders)):
-            total = (
-                total
-                + word_losses(
-                    self.model, look, batch["ids"], batch["owner"], direction, self.smoothing
-                ).sum()
+            losses = word_losses(
+                self.model,
+                look,
+                batch["ids"],
+                batch["owner"],
+                direction=direction,
+                smoothing=self.smoothing,
             )
+            total = total + losses.sum()
         if self.objects is not None:
             total = total + self.object_weight * self._objects(cells, batch["objects"])
         return total
@@ -144,6 +147,7 @@ def word_losses(
     look: Look,
     ids: Tensor,
     owner: Tensor,
+    *,
     direction: int = 0,
     smoothing: float = 0.0,
 ) -> Tensor:

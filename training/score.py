@@ -1,8 +1,11 @@
-"""Score predictions: python -m training.score answer --data DATA --predictions preds.jsonl
+"""Score predictions:
+
+    python -m training.score answer --data DATA --predictions preds.jsonl
+    python -m training.score caption --data DATA --predictions preds.jsonl
 
 Prints a table, and keeps its numbers in preds.metrics.json, with where they come from: `--model`
-names the checkpoint that answered, so that the training behind them is kept too.
-Every question counts: one without a prediction is wrong, and named.
+names the checkpoint that made them, so that the training behind them is kept too.
+Every question and every picture counts: one without a prediction is wrong, and named.
 """
 
 from __future__ import annotations
@@ -10,8 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,7 @@ ANSWER_FIELDS = {  # name -> its type
     "answer": str,
     "top": list,
 }
+CAPTION_FIELDS = {"image_id": (int, str), "caption": str}
 GROUPS: dict[str, Callable[[str], bool]] = {  # name -> whether an answer type belongs to it
     "all": lambda kind: True,
     "yes/no": lambda kind: kind == "yes/no",
@@ -69,30 +73,79 @@ def score_answers(rows: Rows, predictions: Path) -> Metrics:
     """
     from vqa.metrics.vqa_accuracy import expected_calibration_error
 
-    scored = list(_join(rows, _read(predictions)))
+    scored = list(_join(rows, _read(predictions, ANSWER_FIELDS)))
     sure = [(s.probability, s.accuracy) for s in scored if s.probability is not None]
     if not sure:
         raise BadPredictions(f"{predictions}: none of its lines is about a question of these data")
     missing = [one.name for one in scored if one.probability is None]
-    if missing:
-        print(f"No prediction for {len(missing)}:", *missing, sep="\n  ", file=sys.stderr)
+    _say_missing(missing)
     shown, right = zip(*sure, strict=True)
     error = expected_calibration_error(shown, right)
     counts: Metrics = {"n": len(scored), "n_missing": len(missing)}
     return _by_group(scored) | counts | {"calibration_error": round(100 * error, 2)}
 
 
-def _read(path: Path) -> Iterator[Line]:
+def score_captions(rows: Rows, predictions: Path) -> Metrics:
+    """Print how near captions come to those of people, and how varied they are.
+
+    Args:
+        rows: the pictures and their captions; those without any are left out.
+        predictions: a file of `vqa.batch caption`.
+
+    Returns:
+        BLEU-1 to 4, ROUGE-L, CIDEr (that of the COCO evaluation) and plain CIDEr, times 100;
+        `words` (how many different ones), `most_frequent` (percentage of the captions that are the
+        one used most), `mean_words`, `n` and `n_missing`.
+
+    Raises:
+        BadPredictions: if the file is no such file, or is about other pictures.
+        BadData: if no picture has a caption to compare with.
+    """
+    from vqa.metrics.caption_scores import caption_scores
+    from vqa.metrics.ptb import ptb_tokenize
+
+    said = {line["image_id"]: line["caption"] for line in _read(predictions, CAPTION_FIELDS)}
+    references: dict[int | str, list[str]] = {}
+    for row in rows:  # a picture may have a row a caption
+        if row.captions:
+            references.setdefault(row.image_id, []).extend(row.captions)
+    if not references:
+        raise BadData("these data have no caption to compare with")
+    if not said.keys() & references.keys():
+        raise BadPredictions(f"{predictions}: none of its lines is about a picture of these data")
+    missing = [f"picture {image_id}" for image_id in references if image_id not in said]
+    _say_missing(missing)
+    texts = [said.get(image_id, "") for image_id in references]
+    captions = [ptb_tokenize(text) for text in texts]
+    people = [[ptb_tokenize(text) for text in given] for given in references.values()]
+    scores = {name: round(100 * s, 2) for name, s in caption_scores(captions, people).items()}
+    scores.pop("cider_d")  # `cider` by its other name
+    (_, most), *_ = Counter(texts).most_common(1)
+    return scores | {
+        "words": len({word for words in captions for word in words}),
+        "most_frequent": round(100 * most / len(texts), 2),
+        "mean_words": round(sum(map(len, captions)) / len(captions), 2),
+        "n": len(texts),
+        "n_missing": len(missing),
+    }
+
+
+def _say_missing(names: Sequence[str]) -> None:
+    if names:
+        print(f"No prediction for {len(names)}:", *names, sep="\n  ", file=sys.stderr)
+
+
+def _read(path: Path, wanted: Mapping[str, Any]) -> Iterator[Line]:
     for number, text in enumerate(path.read_bytes().splitlines(), 1):
         try:
             line = json.loads(text)
         except ValueError as error:
             raise BadPredictions(f"{path}, line {number}: not JSON: {error}") from error
         fields = line if isinstance(line, dict) else {}
-        lacking = [f for f in ANSWER_FIELDS if fields.get(f) in (None, [])]
+        lacking = [f for f in wanted if fields.get(f) in (None, [])]
         if lacking:
             raise BadPredictions(f"{path}, line {number}: has no {', '.join(lacking)}")
-        for name, kind in ANSWER_FIELDS.items():
+        for name, kind in wanted.items():
             if not isinstance(line[name], kind) or (name == "top" and not _is_sure(line[name])):
                 raise BadPredictions(f"{path}, line {number}: {name} cannot be {line[name]!r}")
         yield line
@@ -149,7 +202,10 @@ def _by_group(scored: Sequence[Scored]) -> Metrics:
     return metrics
 
 
-TASKS = {"answer": ("score answers to questions", score_answers)}
+TASKS = {  # name -> what it does, what the data need, how
+    "answer": ("score answers to questions", "question", score_answers),
+    "caption": ("score captions of pictures", "caption", score_captions),
+}
 
 
 def keep(metrics: Metrics, options: argparse.Namespace) -> None:
@@ -193,12 +249,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; what is wrong with its input ends it with one line and exit status 1."""
     parser = argparse.ArgumentParser(prog="python -m training.score")
     commands = parser.add_subparsers(dest="task", required=True)
-    for name, (text, _) in TASKS.items():
+    for name, (text, _, _) in TASKS.items():
         command = commands.add_parser(name, help=text)
         command.add_argument("--data", required=True, help="parquet, folder or Hub dataset id")
         command.add_argument("--predictions", required=True, type=Path, help="from vqa.batch")
         command.add_argument("--split", default="validation")
-        command.add_argument("--model", type=Path, help="folder of the checkpoint that answered")
+        command.add_argument("--model", type=Path, help="folder of the checkpoint behind them")
         command.add_argument(
             "--metrics", type=Path, help="file to add the numbers to; beside --predictions if none"
         )
@@ -206,9 +262,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command.add_argument("--seed", type=int, help="to record; that of --model if not given")
     options = parser.parse_args(arguments)
     try:
-        metrics = TASKS[options.task][1](
-            open_rows(options.data, options.split), options.predictions
-        )
+        _, needs, score = TASKS[options.task]
+        rows = open_rows(options.data, options.split, needs=needs)
+        metrics = score(rows, options.predictions)
         for key, value in metrics.items():
             print(f"{key:<18}{value:>8}" if isinstance(value, int) else f"{key:<18}{value:>8.2f}")
         keep(metrics, options)

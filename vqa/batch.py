@@ -1,9 +1,13 @@
-"""Answer a whole dataset: python -m vqa.batch answer --data DATA --out preds.jsonl
+"""Whole datasets at once:
 
-Each answer is a line of JSON, written as soon as it is known; what cannot be answered has none, and
-is counted and named at the end. Run it again after an interruption and it goes on where it was;
-`torchrun --nproc_per_node 2 -m vqa.batch ...` splits the work. Either way the file comes out the
-same: a picture's place in the data alone decides its batch, so that no sum changes its order.
+    python -m vqa.batch answer --data DATA --out preds.jsonl
+    python -m vqa.batch caption --data DATA --out preds.jsonl --beam 3
+
+Each answer or caption is a line of JSON, written as soon as it is known; what cannot be answered or
+described has none, and is counted and named at the end. Run it again after an interruption and it
+goes on where it was; `torchrun --nproc_per_node 2 -m vqa.batch ...` splits the work. Either way the
+file comes out the same: a picture's place in the data alone decides its batch, so that no sum
+changes its order.
 """
 
 from __future__ import annotations
@@ -12,60 +16,20 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from PIL.Image import Image
 
 from vqa import images
+from vqa.batch_tasks import TASKS, Line, Task
 from vqa.rows import BadData, Row, Rows, open_rows
-from vqa.text import BadText, check
-
-if TYPE_CHECKING:
-    from vqa.engine import Engine
-
-Line = dict[str, Any]
-SAME_PROBABILITY = 1e-3  # a smaller difference is rounding, a greater one another model
 
 
 class BadPredictions(ValueError):
     """A file of predictions that cannot be continued; the message says why and what to do."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A subcommand: `ask` begins a row's lines or refuses, `complete` has the engine end them."""
-
-    help: str
-    ask: Callable[[Row, Callable[[str], None]], list[Line]]
-    complete: Callable[[Engine, Sequence[Image], Sequence[Sequence[Line]]], None]
-
-
-def _ask(row: Row, refuse: Callable[[str], None]) -> list[Line]:
-    lines: list[Line] = []
-    for question in row.questions:
-        try:
-            check(question.text)
-        except BadText as error:
-            refuse(f"picture {row.image_id}, question {question.index}: {error}")
-            continue
-        ids = {"image_id": row.image_id, "question_id": question.question_id}
-        lines.append({**ids, "index": question.index, "question": question.text})
-    return lines
-
-
-def _answer(engine: Engine, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
-    questions = [[line["question"] for line in lines] for lines in asked]
-    for lines, answers in zip(asked, engine.answer_batch(pictures, questions, k=5), strict=True):
-        for line, answer in zip(lines, answers, strict=True):
-            line["answer"] = answer.text
-            line["top"] = [[text, round(float(p), 6)] for text, p in answer.top]
-
-
-TASKS = {"answer": Task("answer the questions of a dataset", _ask, _answer)}
 
 
 @dataclass
@@ -73,7 +37,6 @@ class Work:
     """The rows from `start` to `end`, in batches, and what of them had to be skipped."""
 
     task: Task
-    engine: Engine
     rows: Rows
     batch_size: int
     start: int
@@ -94,7 +57,7 @@ class Work:
             progress.update(start - self.start)
             for batch in self._batches(start):
                 lines = self._compute(batch)  # the first again, to see that the model is the same
-                _check_model(written[len(written) - there :], lines, path)
+                self._check_model(written[len(written) - there :], lines, path)
                 for line in lines[there:]:
                     file.write(json.dumps(line).encode() + b"\n")
                 there = 0
@@ -136,18 +99,22 @@ class Work:
                 asked.setdefault(row.image, []).extend(lines)
                 complete.extend(lines)
         if complete:
-            self.task.complete(self.engine, list(pictures.values()), list(asked.values()))
+            self.task.complete(list(pictures.values()), list(asked.values()))
         return complete
 
     def _decode(self, row: Row) -> Image | None:
         try:
             if not row.image:
                 raise images.BadImage("there is none in the data")
-            size = self.engine.answerer.config.encoder.image_size
-            return images.load(row.image, min_side=size)
+            return images.load(row.image, min_side=self.task.size)
         except images.BadImage as error:
             self.skipped.append(f"picture {row.image_id}: {error}")
             return None
+
+    def _check_model(self, written: Sequence[Line], lines: Sequence[Line], path: Path) -> None:
+        for old, new in zip(written, lines, strict=False):
+            if not self.task.same(old, new):
+                raise _not_ours(path, f"another model wrote the line of picture {old['image_id']}")
 
 
 def _read_lines(path: Path) -> tuple[list[Line], int]:
@@ -163,13 +130,6 @@ def _read_lines(path: Path) -> tuple[list[Line], int]:
     return lines, len(content) - len(rest)
 
 
-def _check_model(written: Sequence[Line], lines: Sequence[Line], path: Path) -> None:
-    for old, new in zip(written, lines, strict=False):
-        pairs = zip(old.get("top", [["", 0.0]]), new["top"], strict=False)
-        if any(abs(p - q) > SAME_PROBABILITY for (_, p), (_, q) in pairs):
-            raise _not_ours(path, f"another model answered {old['question']!r} there")
-
-
 def _not_ours(path: Path, why: str) -> BadPredictions:
     remedy = "delete it, give another --out, or go on with the data and the model that began it"
     return BadPredictions(f"{path} cannot be continued, {why}: {remedy}")
@@ -179,20 +139,18 @@ def _run(options: argparse.Namespace) -> None:
     from accelerate import PartialState
     from accelerate.utils import gather_object
 
-    from vqa.engine import Engine
-
     state = PartialState(cpu=True, timeout=timedelta(days=30))  # the slowest may be far behind
     rank, world = state.process_index, state.num_processes
     out, size = options.out, options.batch_size
-    rows = open_rows(options.data, options.split)
+    rows = open_rows(options.data, options.split, needs=TASKS[options.task].needs)
     alone = world == 1 or out.exists()  # what one process began, one process ends
     shares = [(out, 0, len(rows))] if alone else _share(out, len(rows), size, world)
     out.parent.mkdir(parents=True, exist_ok=True)
     skipped: list[str] = []
     if rank < len(shares):
         path, start, end = shares[rank]
-        engine = Engine.load(options.model)
-        work = Work(TASKS[options.task], engine, rows, size, start, end, skipped)
+        task = TASKS[options.task].load(options)
+        work = Work(task, rows, size, start, end, skipped)
         work.run(path, quiet=rank > 0)
     skipped = gather_object(skipped)  # waits for every process, and keeps their order
     if rank == 0 and not alone:
@@ -239,9 +197,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command = commands.add_parser(name, help=task.help)
         command.add_argument("--data", required=True, help="parquet, folder or Hub dataset id")
         command.add_argument("--out", required=True, type=Path, help="file of JSON lines")
-        command.add_argument("--model", default="vqa", help="shipped name, directory or Hub id")
+        command.add_argument("--model", default=task.model, help="shipped name, folder or Hub id")
         command.add_argument("--split", default="validation")
         command.add_argument("--batch_size", default=32, type=_positive, help="rows at a time")
+        task.add_flags(command)
     options = parser.parse_args(arguments)
     try:
         _run(options)

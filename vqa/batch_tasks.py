@@ -1,0 +1,155 @@
+"""What `vqa.batch` can do with a dataset: one class a subcommand."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from PIL.Image import Image
+
+from vqa.rows import Row
+from vqa.text import BadText, check
+
+if TYPE_CHECKING:
+    from vqa.describer import Describer
+    from vqa.engine import Engine
+
+Line = dict[str, Any]
+SAME = 1e-3  # a smaller difference of probabilities is rounding, a greater one another model
+
+
+class Task(Protocol):
+    """A subcommand at work, on the model that its flags name."""
+
+    @property
+    def size(self) -> int:
+        """Side in pixels of the squares that the model wants."""
+
+    def ask(self, row: Row, refuse: Callable[[str], None]) -> list[Line]:
+        """Begin a row's lines, or refuse some with the reason."""
+
+    def complete(self, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
+        """End the lines of each picture."""
+
+    def same(self, old: Line, new: Line) -> bool:
+        """Whether one model can have ended both of these lines."""
+
+
+class Answering:
+    """A line a question, with the five likeliest answers."""
+
+    help = "answer the questions of a dataset"
+    model = "vqa"
+    needs = "question"
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @classmethod
+    def load(cls, options: argparse.Namespace) -> Answering:
+        """By the flags of the subcommand."""
+        from vqa.engine import Engine
+
+        return cls(Engine.load(options.model, captioners=()))
+
+    @staticmethod
+    def add_flags(command: argparse.ArgumentParser) -> None:
+        """It has none of its own."""
+
+    @property
+    def size(self) -> int:
+        """As of `Task`."""
+        return self.engine.answerer.config.encoder.image_size
+
+    def ask(self, row: Row, refuse: Callable[[str], None]) -> list[Line]:
+        """As of `Task`."""
+        lines: list[Line] = []
+        for question in row.questions:
+            try:
+                check(question.text)
+            except BadText as error:
+                refuse(f"picture {row.image_id}, question {question.index}: {error}")
+                continue
+            ids = {"image_id": row.image_id, "question_id": question.question_id}
+            lines.append({**ids, "index": question.index, "question": question.text})
+        return lines
+
+    def complete(self, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
+        """As of `Task`."""
+        questions = [[line["question"] for line in lines] for lines in asked]
+        answers = self.engine.answer_batch(pictures, questions, k=5)
+        for lines, found in zip(asked, answers, strict=True):
+            for line, answer in zip(lines, found, strict=True):
+                line["answer"] = answer.text
+                line["top"] = [[text, round(float(p), 6)] for text, p in answer.top]
+
+    def same(self, old: Line, new: Line) -> bool:
+        """As of `Task`."""
+        return _alike(old.get("top", [["", 0.0]]), new["top"])
+
+
+class Describing:
+    """A line a picture: its best caption."""
+
+    help = "describe the pictures of a dataset"
+    model = "captioner"
+    needs = "image"
+
+    def __init__(self, describer: Describer, beam: int) -> None:
+        self.describer, self.beam = describer, beam
+
+    @classmethod
+    def load(cls, options: argparse.Namespace) -> Describing:
+        """By the flags of the subcommand."""
+        from vqa import checkpoints
+        from vqa.describer import Describer
+        from vqa.models import Captioner
+
+        captioner = checkpoints.load_as(Captioner, options.model)
+        return cls(Describer(captioner), options.beam)
+
+    @staticmethod
+    def add_flags(command: argparse.ArgumentParser) -> None:
+        """How far to search."""
+        from vqa.describer import MAX_BEAM
+
+        command.add_argument(
+            "--beam", default=3, type=int, choices=range(1, MAX_BEAM + 1), metavar=f"1..{MAX_BEAM}"
+        )
+
+    @property
+    def size(self) -> int:
+        """As of `Task`."""
+        return self.describer.captioner.config.encoder.image_size
+
+    def ask(self, row: Row, refuse: Callable[[str], None]) -> list[Line]:
+        """As of `Task`; every picture can be described."""
+        return [{"image_id": row.image_id}]
+
+    def complete(self, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
+        """As of `Task`."""
+        captions = self.describer.caption_batch(pictures, beam=self.beam)
+        for lines, caption in zip(asked, captions, strict=True):
+            words = zip(caption.words, caption.word_probs, strict=True)
+            said = {
+                "caption": caption.text,
+                "log_prob": round(caption.log_prob, 4),
+                "words": [[word, round(p, 6)] for word, p in words],
+            }
+            for line in lines:
+                line.update(said)
+
+    def same(self, old: Line, new: Line) -> bool:
+        """As of `Task`."""
+        return old.get("caption") == new["caption"] and _alike(old.get("words", []), new["words"])
+
+
+def _alike(old: Sequence[Any], new: Sequence[Any]) -> bool:
+    return all(abs(p - q) <= SAME for (_, p), (_, q) in zip(old, new, strict=False))
+
+
+TASKS: dict[str, type[Answering] | type[Describing]] = {
+    "answer": Answering,
+    "caption": Describing,
+}
