@@ -16,8 +16,36 @@ from typing import Any
 from safetensors import safe_open
 
 TEMPLATES = Path(__file__).parent / "cards"
-LABELS = {"answer": "**this model**", "blind": "question only"}
-COLUMNS = ("all", "yes/no", "number", "other", "not yes/no", "calibration_error")
+LABELS = {  # how a card names a result of metrics.json; others by their own name
+    "answer": "**this model**",
+    "blind": "question only",
+    "caption": "**this model, beam 3**",
+}
+COLUMNS = {
+    "answerer": ("all", "yes/no", "number", "other", "not yes/no", "calibration_error"),
+    "captioner": ("cider", "bleu1", "bleu4", "rouge_l", "words", "most_frequent"),
+}
+CARDS: dict[str, dict[str, Any]] = {  # what the card's header says of each kind of model
+    "answerer": {
+        "pipeline_tag": "visual-question-answering",
+        "tags": ["explainability", "attention", "lstm"],
+        "datasets": ["lmms-lab/VQAv2"],
+        "model_name": "SeeWhy answerer",
+        "main": "answer",
+        "metrics": {
+            "all": ("vqa_accuracy", "VQA accuracy, all"),
+            "not yes/no": ("vqa_accuracy", "VQA accuracy, not yes/no"),
+        },
+    },
+    "captioner": {
+        "pipeline_tag": "image-to-text",
+        "tags": ["explainability", "attention", "lstm", "image-captioning"],
+        "datasets": ["jxie/flickr8k"],
+        "model_name": "SeeWhy captioner",
+        "main": "caption",
+        "metrics": {"cider": ("cider", "CIDEr x 100"), "bleu4": ("bleu", "BLEU-4 x 100")},
+    },
+}
 
 
 def render(directory: str | Path) -> str:
@@ -34,84 +62,94 @@ def render(directory: str | Path) -> str:
     directory = Path(directory)
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     metrics = json.loads((directory / "metrics.json").read_text(encoding="utf-8"))
-    main = metrics["results"]["answer"]
+    kind = dict(CARDS[config["model_type"]])
+    main, shown = metrics["results"][kind.pop("main")], kind.pop("metrics")
     data = ModelCardData(
         language="en",
         license="apache-2.0",
         library_name="seewhy",
-        pipeline_tag="visual-question-answering",
-        tags=["explainability", "attention", "lstm"],
-        datasets=["lmms-lab/VQAv2"],
         base_model=f"google/{config['encoder']['name']}",
-        model_name="SeeWhy answerer",
         eval_results=[
             EvalResult(
-                task_type="visual-question-answering",
+                task_type=kind["pipeline_tag"],
                 dataset_type=main["dataset"],
                 dataset_name=main["dataset"],
                 dataset_split=main["split"],
-                metric_type="vqa_accuracy",
-                metric_name=f"VQA accuracy, {key}",
+                metric_type=metric,
+                metric_name=name,
                 metric_value=main["metrics"][key],
             )
-            for key in ("all", "not yes/no")
+            for key, (metric, name) in shown.items()
         ],
+        **kind,
     )
     template = TEMPLATES / f"{config['model_type']}.md"
-    facts = _facts(directory, config, metrics)
+    facts = _facts(directory, config, metrics, main)
     return str(ModelCard.from_template(data, template_path=str(template), **facts)) + "\n"
 
 
-def _facts(directory: Path, config: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
-    """What the template names."""
+def _facts(
+    directory: Path, config: dict[str, Any], metrics: dict[str, Any], main: dict[str, Any]
+) -> dict[str, Any]:
+    """What the templates name."""
     weights = directory / "model.safetensors"
     with safe_open(weights, framework="np") as tensors:
         sizes = [tensors.get_slice(name).get_shape() for name in tensors.keys()]  # noqa: SIM118  # no dict
     count = sum(math.prod(shape) for shape in sizes)
     results = metrics["results"]
     side = config["encoder"]["image_size"] // config["encoder"]["stride"]
+    columns = COLUMNS[config["model_type"]]
+    blind = results.get("blind", {}).get("metrics", {})
     return {
         "config": config,
         "training": metrics["training"],
         "recipe": _recipe(metrics["training"]["config"]),
         "results": results,
-        "labels": LABELS,
-        "columns": COLUMNS,
-        "beaten": [
-            kind
-            for kind in COLUMNS[1:4]
-            if _score(results, "blind", kind) > _score(results, "answer", kind)
-        ],
+        "main": main,
+        "labels": {name: name for name in results} | LABELS,
+        "columns": columns,
+        "beaten": [kind for kind in columns[1:4] if blind.get(kind, 0) > main["metrics"][kind]],
         "grid": f"{side} x {side}",
         "parameters": f"{count / 1e6:.1f}",
         "megabytes": f"{weights.stat().st_size / 1e6:.1f}",
-        **{name: results["answer"][name] for name in ("dataset", "split")},
-        "n": results["answer"]["metrics"]["n"],
+        "folder": directory.name,
+        **{name: main[name] for name in ("dataset", "split")},
+        "n": main["metrics"]["n"],
     }
-
-
-def _score(results: dict[str, Any], name: str, kind: str) -> float:
-    return float(results[name]["metrics"][kind])
 
 
 def _recipe(config: dict[str, Any]) -> str:
     """The training in words."""
+    captions = "critical_epochs" in config
+    part, loss = (
+        ("decoder", f"cross-entropy (label smoothing {config['smoothing']:g})")
+        if captions
+        else ("head", "soft cross-entropy on graded answers")
+    )
     head = (
-        f"{config['head_epochs']} epochs of the head on the frozen encoder's grids "
+        f"{config['head_epochs']} epochs of the {part} on the frozen encoder's grids "
         f"(AdamW, learning rate {config['head_lr']:g})"
     )
     data = "the train split of " + " and of ".join(
         Path(folder).name for folder in (config["data"], *filter(None, config["also"].split(",")))
     )
     tune = (
-        f"then {config['tune_epochs']} epochs end to end (head {config['tune_lr']:g}, encoder "
+        f"then {config['tune_epochs']} epochs end to end ({part} {config['tune_lr']:g}, encoder "
         f"{config['encoder_lr']:g}, mirrored and cropped pictures)"
     )
+    critical = (
+        f"then {config['critical_epochs']} epochs of self-critical training on CIDEr "
+        f"({config['critical_samples']} samples a picture, learning rate {config['critical_lr']:g})"
+        if captions
+        else ""
+    )
     rest = (
-        f"{config['batch_size']} pictures a step, soft cross-entropy on graded answers, "
+        f"{config['batch_size']} pictures a step, {loss}, "
         f"averaged weights (decay {config['ema']:g}), on {data}"
     )
-    return ", ".join([head, *([tune] if config["tune_epochs"] else []), rest]) + "."
+    stages = [head, *([tune] if config["tune_epochs"] else [])]
+    stages += [critical] if captions and config["critical_epochs"] else []
+    return ", ".join([*stages, rest]) + "."
 
 
 def main() -> None:
