@@ -13,11 +13,14 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 
-from training.loop import Schedule, claim
+from training.loop import OtherSettings, Schedule, TrainingDiverged, claim
 from training.record import plain_paths, provenance, record
 from vqa import checkpoints
 from vqa.encoders import Encoder, pretrained, unfold_batch_norm
+from vqa.rows import BadData
 
+# What ends a training with one line.
+ERRORS = (BadData, checkpoints.BadCheckpoint, OtherSettings, TrainingDiverged, OSError)
 ELSEWHERE = ("output_dir", "cache_dir", "save_every")  # settings that change no result
 
 
@@ -34,6 +37,9 @@ class RunConfig:
     output_dir: str = field(metadata={"help": "where the checkpoint goes"})
     also: str = flag("", "further folders whose train split is added, with commas between")
     encoder: str = flag("vqa", "CNN to start from: a model of ours, or a transformers folder or id")
+    start: str = flag(
+        "", "model of ours to go on from: its encoder, words and sizes stay; nothing for a new one"
+    )
     stride: int = flag(32, "which stage of the encoder is read: 16 or 32 pixels a cell")
     image_size: int = flag(224, "pictures are squashed to this square")
     head_epochs: int = flag(8, "with the encoder frozen, on cached grids")
@@ -114,10 +120,20 @@ class Run:
             cpu_hours = round(cpu_seconds * self.accelerator.num_processes / 3600, 2)
             recipe = {"cpu_hours": cpu_hours, "config": plain_paths(asdict(self.config))}
             made_by = json.loads((self.work / "begun.json").read_text(encoding="utf-8"))
-            record(output / "metrics.json", "training", made_by["training"] | recipe)
+            entry = made_by["training"] | recipe
+            if self.config.start and (before := _training_of(self.config.start)):
+                entry["started_from"] = before
+            record(output / "metrics.json", "training", entry)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return output
+
+
+def _training_of(name: str) -> dict[str, Any]:
+    """How a model was made, where it tells."""
+    file = checkpoints.find(name) / "metrics.json"
+    made = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return dict(made.get("training", {}))
 
 
 def start_encoder(config: RunConfig) -> Encoder:
@@ -155,6 +171,7 @@ def thaw(encoder: Encoder, config: RunConfig, pixels: list[Tensor]) -> None:
         pixels: pictures (1, 3, S, S) for the statistics of BatchNorm.
     """
     encoder.freeze(config.freeze_through)
+    encoder.to(memory_format=torch.channels_last)  # what convolutions like best
     if config.train_batch_norm:
         unfold_batch_norm(encoder, torch.cat(pixels).split(32))
         encoder.train_batch_norm = True

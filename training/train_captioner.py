@@ -21,9 +21,9 @@ from torch import nn
 
 from training.caption_task import CaptionLoss, CaptionTask, SelfCritical, reward_index
 from training.captions import CaptionSet, Corpus, build_vocabulary, read_corpus
-from training.loop import OtherSettings, Progress, TrainingDiverged, fit
+from training.loop import Progress, fit
 from training.pictures import encode_rows, first_pixels
-from training.run import Run, RunConfig, flag, parameter_groups, start_encoder, thaw
+from training.run import ERRORS, Run, RunConfig, flag, parameter_groups, start_encoder, thaw
 from vqa import checkpoints
 from vqa.models import Captioner, CaptionerConfig
 from vqa.rows import BadData
@@ -65,7 +65,9 @@ class TrainConfig(RunConfig):
 
 
 def build(config: TrainConfig, corpus: Corpus) -> Captioner:
-    """A fresh captioner for the training captions, on a pretrained encoder."""
+    """The captioner to go on from, or a fresh one for the captions, on a pretrained encoder."""
+    if config.start:
+        return checkpoints.load_as(Captioner, config.start)
     words = build_vocabulary(corpus, config.word_min_count)
     encoder = start_encoder(config)
     shared = {name: getattr(config, name) for name in SHARED}
@@ -127,12 +129,12 @@ def _run_stage(
     assert isinstance(config, TrainConfig)
     cells: list[np.ndarray | None] = [None, None]
     if frozen:
-        model.encoder.freeze(config.stride)
+        model.encoder.freeze(model.encoder.config.stride)
         cache = Path(config.cache_dir).expanduser()
         with run.accelerator.main_process_first(), run.accelerator.autocast():
             cells = [encode_rows(model, corpus.rows, cache) for corpus in corpora]
     else:
-        thaw(model.encoder, config, first_pixels(corpora[0].rows, config.image_size))
+        thaw(model.encoder, config, first_pixels(corpora[0].rows, model.encoder.config.image_size))
     train_set, validation = (
         CaptionSet(corpus, model, augment=not frozen, cells=grids, seed=config.seed)
         for corpus, grids in zip(corpora, cells, strict=True)
@@ -171,7 +173,7 @@ def main() -> None:
     (config,) = HfArgumentParser(TrainConfig).parse_args_into_dataclasses()
     try:
         print(f"saved to {train(config)}")
-    except (BadData, OtherSettings, TrainingDiverged, OSError) as error:
+    except ERRORS as error:
         raise SystemExit(f"error: {error}") from error
 
 

@@ -21,9 +21,9 @@ from torch.utils.data import ConcatDataset
 
 from training.answer_task import AnswerTask, fit_temperature
 from training.data import QuestionSet, build_vocabularies
-from training.loop import OtherSettings, Progress, TrainingDiverged, fit
+from training.loop import Progress, fit
 from training.pictures import encode_rows, first_pixels
-from training.run import Run, RunConfig, flag, parameter_groups, start_encoder, thaw
+from training.run import ERRORS, Run, RunConfig, flag, parameter_groups, start_encoder, thaw
 from vqa import checkpoints
 from vqa.models import Answerer, AnswererConfig
 from vqa.rows import BadData, Row, open_rows
@@ -47,7 +47,9 @@ class TrainConfig(RunConfig):
 
 
 def build(config: TrainConfig, rows: Sequence[Row]) -> Answerer:
-    """A fresh answerer for the training rows, on a pretrained encoder."""
+    """The answerer to go on from, or a fresh one for the rows, on a pretrained encoder."""
+    if config.start:
+        return checkpoints.load_as(Answerer, config.start)
     words, answers = build_vocabularies(rows, config.word_min_count, config.answer_min_count)
     encoder = start_encoder(config)
     sizes = {"num_words": len(words), "num_answers": len(answers)}
@@ -108,10 +110,10 @@ def _run_stage(
     frozen = stage == "head"
     cells: list[np.ndarray | None] = [None, None]
     if frozen:
-        model.encoder.freeze(config.stride)
+        model.encoder.freeze(model.encoder.config.stride)
         cells = _encode(model, rows, run)
     else:
-        thaw(model.encoder, config, first_pixels(rows[0], config.image_size))
+        thaw(model.encoder, config, first_pixels(rows[0], model.encoder.config.image_size))
     task = AnswerTask(
         model,
         train=QuestionSet(rows[0], model, augment=not frozen, cells=cells[0], seed=config.seed),
@@ -143,7 +145,7 @@ def main() -> None:
     (config,) = HfArgumentParser(TrainConfig).parse_args_into_dataclasses()
     try:
         print(f"saved to {train(config)}")
-    except (BadData, OtherSettings, TrainingDiverged, OSError) as error:
+    except ERRORS as error:
         raise SystemExit(f"error: {error}") from error
 
 
