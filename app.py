@@ -21,25 +21,33 @@ SWITCHES = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait for work must not keep the processor busy
 }
+CAPTIONERS = ("captioner", "captioner-bilstm")  # the first is asked if none is chosen
 
 
 def create_demo(engine: Engine) -> gr.Blocks:
     """Lay out the page around a loaded engine; `launch` it with `ui.guards.launch_settings`."""
     import gradio as gr
 
-    from ui import ask, guards, theme
+    from ui import ask, describe, guards, theme
     from ui.examples import CREDITS
 
     age = (guards.SESSION_SECONDS, guards.SESSION_SECONDS)
     with gr.Blocks(title=theme.TITLE, analytics_enabled=False, delete_cache=age) as demo:
         gr.Markdown(f"# {theme.TITLE}\n{theme.SUBTITLE}", elem_id="head")
-        ask.build(engine)
+        if engine.describers:
+            with gr.Tabs(elem_id="tabs"):
+                with gr.Tab("Ask"):
+                    ask.build(engine)
+                with gr.Tab("Caption"):
+                    describe.build(engine)
+        else:
+            ask.build(engine)
         gr.Markdown(CREDITS, elem_id="credits")
     return guards.queue(demo)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Load the model and serve the page until interrupted."""
+    """Load the models and serve the page until interrupted."""
     parser = argparse.ArgumentParser(description="Serve the page.")
     parser.add_argument("--host", help="address to listen on (default: this machine alone)")
     parser.add_argument(
@@ -48,16 +56,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--vqa", default="vqa", help="shipped name or directory of the answering model"
     )
+    parser.add_argument(
+        "--captioner",
+        action="append",
+        help="the same of a describing model; more than one may be given (default: all shipped)",
+    )
     flags = parser.parse_args(arguments)
     for name, value in SWITCHES.items():
         os.environ.setdefault(name, value)
 
     from ui import guards
-    from vqa.checkpoints import BadCheckpoint
+    from vqa.checkpoints import SHIPPED, BadCheckpoint
     from vqa.engine import Engine
 
+    shipped = [name for name in CAPTIONERS if (SHIPPED / name).is_dir()]
+
     try:
-        engine = Engine.load(vqa=flags.vqa)
+        engine = Engine.load(vqa=flags.vqa, captioners=flags.captioner or shipped)
     except BadCheckpoint as error:
         raise SystemExit(str(error)) from error
     demo = create_demo(engine)

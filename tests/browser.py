@@ -131,8 +131,8 @@ def serving():
     """A context manager that serves the page from this process, so that a test can interfere."""
 
     @contextmanager
-    def serving(checkpoint, **queue):
-        demo = create_demo(Engine.load(checkpoint))
+    def serving(checkpoint, captioners=(), **queue):
+        demo = create_demo(Engine.load(checkpoint, captioners))
         if queue:
             demo.queue(**queue)
         where = {"server_name": "127.0.0.1", "server_port": free_port()}

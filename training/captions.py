@@ -78,9 +78,15 @@ def _annotations(file: Path) -> dict[int | str, tuple[list[str], set[str]]]:
 
 
 def build_vocabulary(corpus: Corpus, min_count: int) -> Vocab:
-    """The words of the captions, and the end."""
-    texts = chain.from_iterable(corpus.captions)
-    return Vocab.build(([*text, END] for text in texts), min_count)
+    """The words of the captions, and the end.
+
+    Raises:
+        BadData: if none is frequent enough.
+    """
+    found = Vocab.build(chain.from_iterable(corpus.captions), min_count)
+    if len(found) == len(Vocab.SPECIAL):
+        raise BadData(f"no word is said {min_count} times: lower word_min_count")
+    return Vocab((*found.words, END))
 
 
 class CaptionSet(PictureSet):
@@ -88,7 +94,8 @@ class CaptionSet(PictureSet):
 
     Args:
         corpus: the data.
-        model: whose vocabulary and picture size to use; longer captions are cut.
+        model: whose vocabulary and picture size to use; captions that are too long for it are left
+            out, and so are pictures without any other.
         augment: as of `PictureSet`.
         cells: as of `PictureSet`.
         seed: as of `PictureSet`.
@@ -107,11 +114,16 @@ class CaptionSet(PictureSet):
         super().__init__(corpus.rows, size, augment=augment, cells=cells, seed=seed)
         self.corpus = corpus
         longest = model.config.max_words
-        self.ids = [[model.words.encode(t)[:longest] for t in texts] for texts in corpus.captions]
+        self.ids = [
+            [model.words.encode(text) for text in texts if len(text) <= longest]
+            for texts in corpus.captions
+        ]
         self.mirrors = [not NO_FLIP & {*chain(*texts)} for texts in corpus.captions]
         names = sorted(set().union(*(o for o in corpus.objects if o)))
         self.objects = {name: place for place, name in enumerate(names)}
-        self.samples = [place for place in range(len(corpus.rows)) if place not in self.skipped]
+        self.samples = [i for i, ids in enumerate(self.ids) if ids and i not in self.skipped]
+        if not self.samples:
+            raise BadData(f"no picture has a caption of at most {longest} words")
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,8 +20,13 @@ from vqa import checkpoints
 from vqa.encoders import Encoder, pretrained, unfold_batch_norm
 from vqa.rows import BadData
 
+
+class BadSettings(ValueError):
+    """Settings that do not go together; the message names them."""
+
+
 # What ends a training with one line.
-ERRORS = (BadData, checkpoints.BadCheckpoint, OtherSettings, TrainingDiverged, OSError)
+ERRORS = (BadData, BadSettings, checkpoints.BadCheckpoint, OtherSettings, TrainingDiverged, OSError)
 ELSEWHERE = ("output_dir", "cache_dir", "save_every")  # settings that change no result
 
 
@@ -59,6 +65,17 @@ class RunConfig:
     bf16: bool = flag(False, "bfloat16 autocast")
     seed: int = flag(0, "of everything random")
     cache_dir: str = flag("~/.cache/seewhy", "for the grids of the frozen encoder")
+
+    def refuse_with_start(self, names: Sequence[str]) -> None:
+        """Refuse settings that the model which `start` names has already.
+
+        Raises:
+            BadSettings: naming those that are given another value than the default.
+        """
+        defaults = {f.name: f.default for f in fields(self)}
+        names = ["encoder", "stride", "image_size", *names]
+        if given := [n for n in names if self.start and getattr(self, n) != defaults[n]]:
+            raise BadSettings(f"with start, the model has its own {', '.join(given)}: leave it out")
 
     def schedule(self, epochs: int) -> Schedule:
         """How long and how hard one stage trains."""

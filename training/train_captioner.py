@@ -23,7 +23,16 @@ from training.caption_task import CaptionLoss, CaptionTask, SelfCritical, reward
 from training.captions import CaptionSet, Corpus, build_vocabulary, read_corpus
 from training.loop import Progress, fit
 from training.pictures import encode_rows, first_pixels
-from training.run import ERRORS, Run, RunConfig, flag, parameter_groups, start_encoder, thaw
+from training.run import (
+    ERRORS,
+    BadSettings,
+    Run,
+    RunConfig,
+    flag,
+    parameter_groups,
+    start_encoder,
+    thaw,
+)
 from vqa import checkpoints
 from vqa.models import Captioner, CaptionerConfig
 from vqa.rows import BadData
@@ -53,7 +62,7 @@ class TrainConfig(RunConfig):
     attention_dim: int = flag(512, "where state and grid cell meet")
     tied: bool = flag(True, "read and say words with the same embedding")
     dropout: float = flag(0.5, "everywhere in the decoder")
-    max_words: int = flag(20, "longer captions are cut")
+    max_words: int = flag(20, "longer captions are left out")
     length_power: float = flag(1.0, "captions are ranked by log p / length ** length_power")
     word_min_count: int = flag(5, "rarer words are not learnt")
     smoothing: float = flag(0.1, "label smoothing")
@@ -62,6 +71,11 @@ class TrainConfig(RunConfig):
     critical_lr: float = flag(5e-5, "of the decoder, self-critical")
     critical_samples: int = flag(5, "captions drawn a picture, self-critical")
     critical_weight: float = flag(0.9, "of the reward; the rest is cross-entropy")
+
+    def __post_init__(self) -> None:
+        self.refuse_with_start((*SHARED, "word_min_count"))
+        if self.critical_samples < 2:
+            raise BadSettings("critical_samples must be 2 or more: each is measured by the others")
 
 
 def build(config: TrainConfig, corpus: Corpus) -> Captioner:
@@ -170,8 +184,8 @@ def main() -> None:
     """Read the flags and train."""
     from transformers import HfArgumentParser
 
-    (config,) = HfArgumentParser(TrainConfig).parse_args_into_dataclasses()
     try:
+        (config,) = HfArgumentParser(TrainConfig).parse_args_into_dataclasses()
         print(f"saved to {train(config)}")
     except ERRORS as error:
         raise SystemExit(f"error: {error}") from error

@@ -45,6 +45,9 @@ class TrainConfig(RunConfig):
     word_min_count: int = flag(2, "rarer question words are unknown")
     answer_min_count: int = flag(2, "rarer answers are not learnt")
 
+    def __post_init__(self) -> None:
+        self.refuse_with_start((*SHARED, "word_min_count", "answer_min_count"))
+
 
 def build(config: TrainConfig, rows: Sequence[Row]) -> Answerer:
     """The answerer to go on from, or a fresh one for the rows, on a pretrained encoder."""
@@ -142,8 +145,8 @@ def main() -> None:
     """Read the flags and train."""
     from transformers import HfArgumentParser
 
-    (config,) = HfArgumentParser(TrainConfig).parse_args_into_dataclasses()
     try:
+        (config,) = HfArgumentParser(TrainConfig).parse_args_into_dataclasses()
         print(f"saved to {train(config)}")
     except ERRORS as error:
         raise SystemExit(f"error: {error}") from error

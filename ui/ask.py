@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from ui import maps, why
+from ui import maps, why, widgets
 from ui.answers import NO_PICTURE, Result, answer, as_data, nothing
 from ui.examples import ANY_PICTURE, EXAMPLES
-from ui.guards import MODEL, PRIVATE, as_uploaded
-from ui.widgets import choices, texts
+from ui.guards import MODEL, PRIVATE
+from ui.widgets import texts
 from vqa.engine import Engine
 from vqa.images import BadImage
 from vqa.text import BadText
@@ -49,20 +49,8 @@ def build(engine: Engine) -> None:
 
 
 def _asking() -> Asking:
-    picture = gr.Image(
-        type="filepath",
-        image_mode=None,
-        format="jpeg",
-        sources=["upload", "clipboard", "webcam"],
-        label="Picture",
-        placeholder="Drop a picture here\nor click to choose one",
-        height=330,
-        buttons=[],
-        elem_id="picture",
-        alt_text="The picture you ask about",
-    )
-    thumbnails = [{"text": x.label, "thumbnail": x.thumbnail()} for x in EXAMPLES]
-    pictures = choices("Example pictures", thumbnails, "pictures")
+    picture = widgets.picture("The picture you ask about", "picture")
+    pictures = widgets.examples("pictures")
     with gr.Row(elem_id="question-row"):
         question = gr.Textbox(
             label="Question",
@@ -73,8 +61,8 @@ def _asking() -> Asking:
             elem_id="question",
         )
         button = gr.Button("Ask", variant="primary", scale=1, min_width=84, elem_id="submit")
-    questions = choices("Example questions", texts(ANY_PICTURE), "questions")
-    return Asking(as_uploaded(picture), pictures, question, button, questions)
+    questions = widgets.choices("Example questions", texts(ANY_PICTURE), "questions")
+    return Asking(picture, pictures, question, button, questions)
 
 
 def _answer_in_the_page(engine: Engine, asking: Asking, result: Result, reasons: why.Why) -> None:

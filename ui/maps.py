@@ -1,6 +1,7 @@
 """Maps over their pictures, as components that fade in the browser without asking the server.
 
-As in `widgets`, nothing that a user or the model said goes into a template.
+As in `widgets`, nothing that a user or the model said goes into a template: where words of a
+caption are shown, a script puts them into the page, as text.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _OPACITY = """
 <input type="range" min="0" max="100" value="70">
 <output>70%</output></label>"""
 _FADE = """
-const scope = element.closest('#why') ?? element;
+const scope = element.closest('#why, #caption-result') ?? element;
 const fade = () => {
   const slider = element.querySelector('input');
   if (!slider) return;
@@ -34,6 +35,13 @@ element.addEventListener('input', fade);
 watch('value', fade);
 fade();
 """
+# What stands where nothing is yet: two lines of text and the end of its box follow.
+_EYE = """<div class="empty">
+<svg viewBox="0 0 96 56" width="96" aria-hidden="true">
+<radialGradient id="iris"><stop stop-color="#fcffa4"/><stop offset="0.35" stop-color="#f98e09"/>
+<stop offset="0.7" stop-color="#bc3754"/><stop offset="1" stop-color="#57106e"/></radialGradient>
+<path d="M4 28Q48 -20 92 28Q48 76 4 28Z" fill="none" stroke="currentColor" stroke-width="3"/>
+<circle cx="48" cy="28" r="15" fill="url(#iris)"/></svg>"""
 
 _VIEW = (
     """
@@ -51,12 +59,9 @@ _VIEW = (
     + """
 </div>
 {{else}}
-<div class="empty">
-<svg viewBox="0 0 96 56" width="96" aria-hidden="true">
-<radialGradient id="iris"><stop stop-color="#fcffa4"/><stop offset="0.35" stop-color="#f98e09"/>
-<stop offset="0.7" stop-color="#bc3754"/><stop offset="1" stop-color="#57106e"/></radialGradient>
-<path d="M4 28Q48 -20 92 28Q48 76 4 28Z" fill="none" stroke="currentColor" stroke-width="3"/>
-<circle cx="48" cy="28" r="15" fill="url(#iris)"/></svg>
+"""
+    + _EYE
+    + """
 <strong>Choose a picture and ask about it</strong>
 <p>The answer comes here, with a map of where the model looked.</p>
 </div>
@@ -95,13 +100,118 @@ _TOOLS = (
 <div class="legends" aria-hidden="true">
 {{#if value.plain}}<span class="scale">less <img src="{{plain}}" alt=""> more</span>{{/if}}
 {{#if value.signed}}
-<span class="scale">against <img src="{{signed}}" alt=""> for the answer</span>
+<span class="scale">against <img src="{{signed}}" alt=""> for {{target}}</span>
 {{/if}}
 <span>{{value.note}}</span></div>
 """
     + _OPACITY
     + "</div>{{/if}}"
 )
+
+_STORY = (
+    _EYE.replace("iris", "caption-iris")  # two of one name would share what one tab hides
+    + """
+<strong>Choose a picture to have it described</strong>
+<p>The caption comes here word by word, with a map of where the model looked for each.</p>
+</div>
+<p class="whole" aria-live="polite"></p>
+<div class="story" aria-live="off" hidden>
+<p class="hint">The stronger its colour, the surer of the word. Choose one for its map, all on one
+scale.</p>
+<div class="words" role="group" aria-label="The caption, word by word"></div>
+<figure><div class="stack"><img class="picture" alt="The picture"><img class="heat" alt="" hidden>
+<span class="nothing" hidden>no positive evidence</span></div>
+<figcaption aria-live="polite"><p class="line"></p><p class="where"></p></figcaption></figure>
+</div>"""
+)
+# A new story (another `number`) has its words appear one after the other, which the style sheet
+# does, and asks for maps if it comes without; the same one again only has other maps.
+_TELL = """
+const find = (selector) => element.querySelector(selector);
+const words = find('.words');
+document.getElementById('caption-note')?.setAttribute('aria-live', 'polite');
+let number, chosen = 0;
+const choose = (place) => {
+  const value = props.value, map = value.maps[place], shown = map && !value.waiting;
+  chosen = place;
+  [...words.children].forEach((word, i) => word.setAttribute('aria-pressed', i === place));
+  const heat = find('.heat');
+  heat.hidden = !(shown && map.heat);
+  if (!heat.hidden) heat.src = map.heat;
+  heat.alt = shown ? map.words : '';
+  find('.nothing').hidden = !(shown && map.nothing);
+  find('.line').textContent = shown ? map.line : value.words[place].line;
+  find('.where').textContent = shown ? map.words : '';
+};
+const button = (word, place) => {
+  const made = document.createElement('button');
+  Object.assign(made, {type: 'button', textContent: word.text, title: word.title});
+  made.setAttribute('aria-label', word.said);
+  made.classList.toggle('given', word.given);
+  made.style.setProperty('--probability', word.probability);
+  made.style.setProperty('--place', place);
+  return made;
+};
+const tell = () => {
+  const value = props.value;
+  find('.empty').hidden = Boolean(value);
+  find('.story').hidden = !value;
+  if (!value) {
+    find('.whole').textContent = '';
+    number = undefined;
+    return;
+  }
+  if (value.number === number) return choose(chosen);
+  number = value.number;
+  find('.whole').textContent = value.text;
+  find('.picture').src = value.picture;
+  words.replaceChildren(...value.words.map(button));
+  choose(value.first);
+  if (value.waiting) trigger('submit');
+  if (window.innerWidth < 900)  // one column: the caption is further down
+    setTimeout(() => document.getElementById('caption-result').scrollIntoView(), 300);
+};
+words.addEventListener('click', (event) => {
+  const word = event.target.closest('button');
+  if (word) choose([...words.children].indexOf(word));
+});
+words.addEventListener('keydown', (event) => {
+  const step = {ArrowLeft: -1, ArrowRight: 1}[event.key];
+  const next = words.children[[...words.children].indexOf(event.target) + step];
+  if (!next) return;
+  event.preventDefault();
+  next.focus();
+  next.click();
+});
+watch('value', tell);
+tell();
+"""
+_CAPTIONS = """<div class="others" aria-live="off" hidden>
+<h3></h3>
+<ol></ol>
+<p class="hint">Probabilities, as shares of these together. Their order also allows for length.</p>
+</div>"""
+_LIST = """
+const make = (name, text) => {
+  const made = document.createElement('span');
+  made.className = name;
+  made.textContent = text;
+  return made;
+};
+const list = () => {
+  const value = props.value || [];
+  element.querySelector('.others').hidden = value.length < 2;
+  element.querySelector('h3').textContent = `The ${value.length} best captions`;
+  element.querySelector('ol').replaceChildren(...value.map((caption) => {
+    const line = document.createElement('li'), bar = make('bar', '');
+    bar.style.setProperty('--share', caption.share);
+    line.append(make('text', caption.text), bar, make('share', caption.percent));
+    return line;
+  }));
+};
+watch('value', list);
+list();
+"""
 
 
 def view() -> gr.HTML:
@@ -119,12 +229,26 @@ def cards(elem_id: str) -> gr.HTML:
     return _html(_CARDS, None, elem_id)
 
 
-def tools(elem_id: str) -> gr.HTML:
-    """The legend and the slider of all maps of a section.
+def tools(elem_id: str, target: str = "the answer") -> gr.HTML:
+    """The legend and the slider of all maps of a section, which explain such a target.
 
     Its value tells which legends to show: "plain", "signed", and a "note" in words; None for none.
     """
-    return _html(_TOOLS, _FADE, elem_id, plain=_ramp(), signed=_ramp(signed=True))
+    legends = {"plain": _ramp(), "signed": _ramp(signed=True)}
+    return _html(_TOOLS, _FADE, elem_id, target=target, **legends)
+
+
+def story(elem_id: str) -> gr.HTML:
+    """A caption and the map of the word that is chosen; its value is `words.telling`.
+
+    Its event `submit` asks for maps that a new caption comes without.
+    """
+    return _html(_STORY, _TELL, elem_id)
+
+
+def captions(elem_id: str) -> gr.HTML:
+    """The best captions as a list; its value is `words.ranked`."""
+    return _html(_CAPTIONS, _LIST, elem_id)
 
 
 def _html(template: str, script: str | None, elem_id: str | None = None, **given: str) -> gr.HTML:

@@ -25,6 +25,22 @@ _PLUM = colors.Color(
     c900="#461f55",
     c950="#2c0b38",
 )
+# A choice of a few, as white as a box to type in.
+_CHOICE = {
+    "checkbox_border_color": "#8f8984",
+    "checkbox_border_color_dark": "*neutral_500",
+    "checkbox_label_background_fill": "white",
+    "checkbox_label_background_fill_dark": "*neutral_900",
+    "checkbox_label_background_fill_hover": "white",
+    "checkbox_label_background_fill_hover_dark": "*neutral_900",
+    "checkbox_label_border_width": "1px",
+    "checkbox_label_border_color": "*neutral_300",
+    "checkbox_label_border_color_dark": "*neutral_700",
+    "checkbox_background_color_selected": "*primary_600",
+    "checkbox_background_color_selected_dark": "*primary_400",
+    "checkbox_border_color_selected": "*primary_600",
+    "checkbox_border_color_selected_dark": "*primary_400",
+}
 
 
 def theme() -> gr.themes.Base:
@@ -80,4 +96,5 @@ def theme() -> gr.themes.Base:
         stat_background_fill_dark="*primary_400",
         slider_color="*primary_600",
         slider_color_dark="*primary_400",
+        **_CHOICE,
     )

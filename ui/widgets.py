@@ -10,6 +10,9 @@ from collections.abc import Sequence
 
 import gradio as gr
 
+from ui.examples import EXAMPLES
+from ui.guards import as_uploaded
+
 _CHOICES = """
 <div role="group" aria-label="${label}">
 {{#each value}}<button type="button">
@@ -31,6 +34,29 @@ _PROGRESS = """
 {{/if}}
 <p class="said">{{value.said}}</p>"""
 _LIVE = "element.closest('.column')?.setAttribute('aria-live', 'polite');"
+
+
+def picture(alt_text: str, elem_id: str) -> gr.Image:
+    """Where a visitor puts a picture; it hands over the path of the file, unopened."""
+    image = gr.Image(
+        type="filepath",
+        image_mode=None,
+        format="jpeg",
+        sources=["upload", "clipboard", "webcam"],
+        label="Picture",
+        placeholder="Drop a picture here\nor click to choose one",
+        height=330,
+        buttons=[],
+        elem_id=elem_id,
+        alt_text=alt_text,
+    )
+    return as_uploaded(image)
+
+
+def examples(elem_id: str) -> gr.HTML:
+    """The example pictures as `choices`, in the order of `EXAMPLES`."""
+    thumbnails = [{"text": x.label, "thumbnail": x.thumbnail()} for x in EXAMPLES]
+    return choices("Example pictures", thumbnails, elem_id)
 
 
 def choices(label: str, value: list[dict[str, str]], elem_id: str) -> gr.HTML:

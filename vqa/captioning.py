@@ -18,7 +18,7 @@ from vqa.text import Vocab
 class Scored(NamedTuple):
     """Captions word by word; the entry behind the last word is that of the end."""
 
-    log_probs: Tensor  # (R, T + 1), 0 on padding
+    log_probs: Tensor  # (R, T + 1), 0 on padding and for the end of one cut at max_words
     attention: Tensor | None  # (R, T + 1, N)
 
 
@@ -44,10 +44,10 @@ def search(model: Captioner, look: Look, *, width: int = 3, prefix: Sequence[int
         length_power=model.config.length_power,
     )
     found = beams(model.stepper(look), prefix=prefix)
-    found = found._replace(words=_padded(model, found.words))
+    found = found._replace(words=_padded(model, found))
     if len(model.decoders) == 1:
         return found
-    backward = _padded(model, beams(model.stepper(look, 1)).words)
+    backward = _padded(model, beams(model.stepper(look, 1)))
     backward = reverse(backward.flatten(0, 1)).view_as(backward)
     return _best_of_both(model, look, (found.words, backward), width, prefix)
 
@@ -71,7 +71,7 @@ def draw(
         temperature=temperature,
         generator=generator,
     )
-    return found._replace(words=_padded(model, found.words))
+    return found._replace(words=_padded(model, found))
 
 
 def score(model: Captioner, look: Look, ids: Tensor, owner: Tensor) -> Scored:
@@ -96,12 +96,15 @@ def score(model: Captioner, look: Look, ids: Tensor, owner: Tensor) -> Scored:
         given = ids.gather(1, turn[:, :-1])
         output = model(look, given, owner, direction)
         said = wanted.gather(1, turn).unsqueeze(2)
-        each = output.logits.log_softmax(2).gather(2, said).squeeze(2)
+        logits = output.logits + model.silent()
+        each = logits.log_softmax(2).gather(2, said).squeeze(2)
         log_probs.append(each.gather(1, turn))
         if output.attention is not None:
             there = turn.unsqueeze(2).expand_as(output.attention)
             maps.append(output.attention.gather(1, there))
-    mean = torch.stack(log_probs).mean(0).masked_fill(places > lengths.unsqueeze(1), 0.0)
+    cut = (lengths >= model.config.max_words).long()  # such a caption has no end
+    counted = places < (lengths + 1 - cut).unsqueeze(1)
+    mean = torch.stack(log_probs).mean(0).masked_fill(~counted, 0.0)
     return Scored(mean, torch.stack(maps).mean(0) if maps else None)
 
 
@@ -114,44 +117,39 @@ def describe(model: Captioner, grid: Grid, look: Look, found: Found) -> list[Cap
         look: the same, as `model.look` returns it.
         found: of `search` or `draw`.
     """
-    batch, width, _ = found.words.shape
-    owner = torch.arange(batch).repeat_interleave(width)
-    scored = score(model, look, found.words.flatten(0, 1), owner)
-    totals = scored.log_probs.sum(1).view(batch, width).tolist()
-    captions = []
-    for picture in range(batch):
-        texts = [_spell(model, row) for row in found.words[picture].tolist()]
-        alternatives = {
-            " ".join(words): total
-            for words, total, known in zip(
-                texts, totals[picture], found.log_probs[picture].tolist(), strict=True
-            )
-            if known > -torch.inf
-        }
-        row, count = picture * width, len(texts[0])
-        attention = None
-        if scored.attention is not None:
-            maps = scored.attention[row, :count].view(count, grid.height, grid.width)
-            attention = maps.float().numpy()
-        captions.append(
-            Caption(
-                text=" ".join(texts[0]),
-                words=texts[0],
-                word_probs=tuple(scored.log_probs[row, :count].exp().tolist()),
-                attention=attention,
-                log_prob=totals[picture][0],
-                alternatives=tuple(alternatives.items()),
-            )
-        )
-    return captions
+    best = found.words[:, 0]
+    scored = score(model, look, best, torch.arange(len(best), device=best.device))
+    return [_caption(model, grid, found, scored, picture=picture) for picture in range(len(best))]
+
+
+def _caption(
+    model: Captioner, grid: Grid, found: Found, scored: Scored, *, picture: int
+) -> Caption:
+    totals = found.log_probs[picture].tolist()
+    texts = [_spell(model, row) for row in found.words[picture].tolist()]
+    there = [(" ".join(t), p) for t, p in zip(texts, totals, strict=True) if p > -torch.inf]
+    words, count, attention = texts[0], len(texts[0]), None
+    if scored.attention is not None:
+        maps = scored.attention[picture, :count].view(count, grid.height, grid.width)
+        attention = maps.float().cpu().numpy()
+    return Caption(
+        text=" ".join(words),
+        words=words,
+        word_probs=tuple(scored.log_probs[picture, :count].exp().tolist()),
+        attention=attention,
+        log_prob=totals[0],
+        alternatives=tuple(dict(there).items()),  # what is drawn may repeat itself
+    )
 
 
 def _spell(model: Captioner, ids: list[int]) -> tuple[str, ...]:
     return tuple(model.words.words[i] for i in ids if i != Vocab.PAD)
 
 
-def _padded(model: Captioner, words: Tensor) -> Tensor:
-    return words.masked_fill(words == model.end, Vocab.PAD)
+def _padded(model: Captioner, found: Found) -> Tensor:
+    """Words (B, K, T) with padding for the end; where no caption was left to find, all padding."""
+    none = (found.log_probs == -torch.inf).unsqueeze(2)
+    return found.words.masked_fill((found.words == model.end) | none, Vocab.PAD)
 
 
 def _best_of_both(
@@ -179,7 +177,8 @@ def _best_of_both(
     same = (words.unsqueeze(1) == words.unsqueeze(2)).all(3)  # (B, count, count)
     again = same.tril(-1).any(2)  # the same caption stands before
     totals = totals.masked_fill(other | again, -torch.inf)
-    ranks = totals / (lengths + 1) ** model.config.length_power
+    said = lengths + (lengths < model.config.max_words).long()  # the end too, where there is one
+    ranks = totals / said**model.config.length_power
     order = ranks.argsort(dim=1, descending=True, stable=True)[:, :width]
     picked = words.gather(1, order.unsqueeze(2).expand(-1, -1, longest))
     return Found(picked, lengths.gather(1, order), totals.gather(1, order))

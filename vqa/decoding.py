@@ -53,8 +53,8 @@ def beam_search(
             prefers short ones.
 
     Returns:
-        The K best of each picture. Fewer than K different ones may exist: the rest have a log
-        probability of -inf.
+        The K best of each picture, at most as many as there are words. Fewer different ones may
+        exist: the rest have a log probability of -inf.
     """
     state = stepper.start(1)
     log_probs, state, prefix_score = _force(stepper, state, end, prefix)

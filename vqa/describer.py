@@ -93,8 +93,8 @@ class Describer:
     ) -> list[Caption]:
         if not 1 <= beam <= MAX_BEAM:
             raise ValueError(f"beam is {beam}; it can be 1 to {MAX_BEAM}")
-        if not 0 <= temperature <= 10:
-            raise ValueError(f"temperature is {temperature}; it can be 0 to 10")
+        if temperature and not 0.01 <= temperature <= 10:
+            raise ValueError(f"temperature is {temperature}; it can be 0, or 0.01 to 10")
         model = self.captioner
         with self.lock, torch.inference_mode():
             look = model.look(grid.cells)

@@ -191,7 +191,7 @@ class Engine:
     def explain_caption(
         self,
         picture: images.Source,
-        caption: str | None = None,
+        caption: str | Sequence[str] | None = None,
         method: str = "grad_cam",
         *,
         words: Sequence[int] | None = None,
@@ -204,7 +204,7 @@ class Engine:
 
         Args:
             picture: a path, bytes, file object, PIL picture or array.
-            caption: which caption to explain; None for the model's own.
+            caption: which caption to explain, a text or its tokens; None for the model's own.
             method: a name in `saliency.registry.METHODS`.
             words: the places of the words to explain, from 0; None for all of them.
             model: which of the captioners; None for the first.

@@ -20,7 +20,11 @@ from vqa.images import MAX_BYTES
 RENAMES = {"lmms-lab/VQAv2": {"multiple_choice_answer": "answer"}}
 FIELDS = ("question_id", "question", "answer", "answers", "answer_type")
 COLUMNS = ("image", "image_id", "questions", *FIELDS)  # `questions`, or one question a row
-QUESTION_FILES = ("questions.jsonl", "questions.json", "captions.jsonl", "metadata.jsonl")
+FILES = {  # what describes the pictures of a folder, by what is needed of them
+    "question": ("questions.jsonl", "questions.json", "metadata.jsonl"),
+    "caption": ("captions.jsonl", "metadata.jsonl"),
+    "image": ("metadata.jsonl", "captions.jsonl", "questions.jsonl", "questions.json"),
+}
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 _CAPTIONS = re.compile(r"captions?(?:_\d+)?")  # a column of lists, or several of one each
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -78,7 +82,7 @@ def open_rows(data: str | Path, split: str = "validation", *, needs: str = "ques
 
     Args:
         data: a parquet file; a folder with `{split}.parquet` or `{split}-*.parquet` in it or in its
-            `data/`; a folder of pictures with one of QUESTION_FILES, whose entries have `file_name`
+            `data/`; a folder of pictures with one of FILES, whose entries have `file_name`
             and `question` or `caption`, and may have `image_id` and the other FIELDS; or a Hub id.
         split: which part of a folder or of a Hub dataset. An image folder's is its folder of that
             name, with a file and pictures of its own; without one, it is all of it.
@@ -109,7 +113,7 @@ def _open_folder(folder: Path, split: str, needs: str) -> Rows:
         if parquet:
             return _open_parquet(parquet, f"{folder}, split {split!r}", needs)
     for place in (folder / split, folder):
-        for name in QUESTION_FILES:
+        for name in FILES[needs]:
             if (place / name).is_file():
                 return _open_image_folder(place / name, needs)
     for place in (folder / split, folder) if needs == "image" else ():
@@ -118,7 +122,7 @@ def _open_folder(folder: Path, split: str, needs: str) -> Rows:
     present = ", ".join(sorted(p.name for p in folder.iterdir())[:10])
     raise BadData(
         f"{folder}: holds neither {split}.parquet (or {split}-*.parquet, or these under data/) nor "
-        f"a file that describes pictures ({', '.join(QUESTION_FILES)}; or these under {split}/); "
+        f"a file that describes pictures ({', '.join(FILES[needs])}; or these under {split}/); "
         f"it holds {present or 'nothing'}"
     )
 

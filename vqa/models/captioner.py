@@ -61,7 +61,7 @@ class Caption:
     words: tuple[str, ...]
     word_probs: tuple[float, ...]  # of each word given those before it (and after, if two LSTMs)
     attention: np.ndarray | None  # (T, h, w) float32: a word's sums to how much it looked, 0..1
-    log_prob: float  # natural logarithm, summed over the words and the end
+    log_prob: float  # natural, over the words and the end (unless cut at max_words before it)
     alternatives: tuple[tuple[str, float], ...] = ()  # all found, this one first, with log_prob
 
 
@@ -248,6 +248,12 @@ class Captioner(nn.Module):
         weight = self.embedding.weight if self.config.tied else self.say.weight
         return F.linear(read, weight, self.say.bias)
 
+    def silent(self) -> Tensor:
+        """What to add to logits so that padding and unknown are never said, (V,)."""
+        added = torch.zeros(self.config.num_words, device=self.say.bias.device)
+        added[[Vocab.PAD, Vocab.UNK]] = -torch.inf
+        return added
+
     def stepper(self, look: Look, direction: int = 0) -> LstmStepper:
         """For `vqa.decoding`."""
         return LstmStepper(self, look, direction)
@@ -276,8 +282,7 @@ class LstmStepper:
         self.from_word, self.from_state = w_input[:, :split].t(), w_state.t()
         # What the picture gives to the gates is the same at every step.
         self.from_picture = F.linear(look.summary, w_input[:, split:], biases[0] + biases[1])
-        self.silent = look.summary.new_zeros(model.config.num_words)
-        self.silent[[Vocab.PAD, Vocab.UNK]] = -torch.inf
+        self.silent = model.silent()
 
     def start(self, width: int) -> State:
         """Hidden and cell, (B, width, H) each."""
