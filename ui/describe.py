@@ -25,10 +25,20 @@ from vqa.text import BadText
 BEAMS = (1, 3, 5)
 FORGOTTEN = "The caption is no longer remembered: describe the picture again."
 
-# While maps are made there is "Cancel", and the old ones are not shown under the new name. What
-# ends while that was still going on was stopped: the old method and its maps come back.
+# While maps are made there is "Cancel", which has the focus if it was the menu's, and the old ones
+# are not shown under the new name. What ends while that was still going on was stopped: the old
+# method and its maps come back.
 _RUNS = """(story) => {
   const update = (props) => ({__type__: 'update', ...props});
+  const free = () => document.activeElement === document.body
+    || document.activeElement?.closest('#caption-method');
+  let tries = 0;  // the button takes its time to come and to be ready
+  const focus = () => {
+    if (!free() || tries++ > 40) return;
+    document.querySelector('#caption-cancel')?.focus({preventScroll: true});
+    setTimeout(focus, 50);
+  };
+  focus();
   return [
     update({interactive: false}), update({visible: true}),
     {now: 'Waits for its turn', done: 0, total: 1, said: ''}, {...story, waiting: true},

@@ -30,11 +30,17 @@ States = AsyncGenerator[dict[Any, Any], None]
 _RUNS = """() => {
   const update = (props) => ({__type__: 'update', ...props});
   const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
-  setTimeout(() => {
-    if (['', 'why-explain', 'why-compare'].includes(document.activeElement?.id ?? ''))
-      document.querySelector('#why-cancel')?.focus({preventScroll: true});
-    document.querySelector('#why').scrollIntoView({behavior: calm ? 'auto' : 'smooth'});
-  }, 100);
+  let tries = 0;  // the button takes its time to come and to be ready
+  const focus = () => {
+    const at = document.activeElement;
+    const free = at === document.body || ['why-explain', 'why-compare'].includes(at?.id);
+    if (!free || tries++ > 40) return;
+    document.querySelector('#why-cancel')?.focus({preventScroll: true});
+    setTimeout(focus, 50);
+  };
+  focus();
+  const scroll = {behavior: calm ? 'auto' : 'smooth'};
+  setTimeout(() => document.querySelector('#why').scrollIntoView(scroll), 100);
   return [
     update({interactive: false}), update({interactive: false}), update({visible: true}),
     {now: 'Waits for its turn', done: 0, total: 1, said: ''},
