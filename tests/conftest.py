@@ -81,6 +81,16 @@ def tiny_rows() -> list[dict[str, object]]:
     return rows
 
 
+@pytest.fixture
+def fresh_accelerator():
+    """Accelerate keeps its state in the class: every training begins without."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with train.parquet and validation.parquet, eight pictures each."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
-import torch
 from conftest import tiny_captioner
 from playwright.sync_api import expect
+from toy_methods import Slow, broken
 
 from saliency import registry
-from saliency.types import Maps, MethodSpec
+from saliency.types import MethodSpec
 from ui import words
 from vqa import checkpoints
 from vqa.engine import Engine
@@ -21,33 +19,9 @@ WORDS = "#caption-story .words button"
 CHEAP = {"occlusion": {"window": 16, "stride": 16}}
 
 
-class Slow:
-    """A method that goes on until it is stopped."""
-
-    def __init__(self):
-        self.pace, self.ended, self.runs = threading.Event(), threading.Event(), []
-
-    def __call__(self, scorer, pixels, targets, *, progress=lambda _done, _total: None):
-        self.ended.clear()
-        stopped = threading.Event()
-        self.runs.append(stopped)
-        try:
-            for step in range(10_000):
-                self.pace.wait(0.1)
-                progress(step + 1, 10_000)
-        finally:
-            stopped.set()
-            self.ended.set()
-        return Maps(torch.zeros(len(targets), 4, 4), torch.zeros(len(targets)))
-
-
-def broken(scorer, pixels, targets):
-    raise RuntimeError("broken on purpose")
-
-
 @pytest.fixture(scope="module")
 def slow():
-    return Slow()
+    return Slow(pace=0.1)
 
 
 @pytest.fixture(scope="module")

@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
-import torch
 from playwright.sync_api import expect
+from toy_methods import Slow, broken
 
 from saliency import registry
-from saliency.types import Maps, MethodSpec
+from saliency.types import MethodSpec
 from ui import reasons
 
 pytest_plugins = ["browser"]
-
-
-class Slow:
-    """A method that goes on until it is stopped."""
-
-    def __init__(self):
-        self.pace, self.ended = threading.Event(), threading.Event()
-
-    def __call__(self, scorer, pixels, targets, *, progress=lambda _done, _total: None):
-        self.ended.clear()
-        try:
-            for step in range(10_000):
-                self.pace.wait(0.02)
-                progress(step + 1, 10_000)
-        finally:
-            self.ended.set()
-        return Maps(torch.zeros(len(targets), 4, 4), torch.zeros(len(targets)))
 
 
 CHEAP = {
@@ -40,13 +21,9 @@ CHEAP = {
 }
 
 
-def broken(scorer, pixels, targets):
-    raise RuntimeError("broken on purpose")
-
-
 @pytest.fixture(scope="module")
 def slow():
-    return Slow()
+    return Slow(pace=0.02)
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,15 @@
 """Training the captioner for real, on tiny data: three stages, resume, two processes."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from accelerate.state import AcceleratorState
 from conftest import draw
 from safetensors.torch import load_file
+from trainings import assert_moved_alike, train_by_two_processes
 from transformers import HfArgumentParser
 
 import training.train_captioner
@@ -27,14 +24,7 @@ from vqa.models import Captioner
 from vqa.models.captioner import END
 from vqa.rows import BadData
 
-REPOSITORY = Path(__file__).parent.parent
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
+pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
 
 @pytest.fixture
@@ -143,22 +133,11 @@ def test_two_processes_learn_what_one_does(config, tmp_path):
         critical_lr=0.0,
     )
     two = replace(one, output_dir=str(tmp_path / "two"))
-    flags = [f for n, v in vars(two).items() if v != "" for f in (f"--{n}", str(v))]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc_per_node", "2", "-m", "training.train_captioner", *flags]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    found = train_by_two_processes("training.train_captioner", two)
     expected = load_file(train(one) / "model.safetensors")
     torch.manual_seed(0)
     untrained = build(one, read_corpus(one.data, "train")).state_dict()
-    for name, tensor in load_file(tmp_path / "two" / "model.safetensors").items():
-        if tensor.ndim > 1:  # compared by how far training moved it, so that moving nowhere fails
-            moved = (expected[name].float() - untrained[name]).norm()
-            apart = (expected[name].float() - tensor.float()).norm()
-            assert apart <= 0.05 * moved, name
+    assert_moved_alike(found, expected, untrained)
 
 
 def test_a_second_folder_is_trained_on_in_part_and_not_for_its_reward(
@@ -181,9 +160,9 @@ def test_a_training_may_go_on_from_a_captioner_of_ours_and_says_so(
     before = shutil.copytree(tiny_captioner_checkpoint, tmp_path / "before")
     (before / "metrics.json").write_text('{"training": {"commit": "an old one"}}')
     monkeypatch.setattr(training.train_captioner, "_run_stage", lambda *args: (args[2], Progress()))
-    folder = train(TrainConfig(config.data, config.output_dir, start=str(before)))
+    folder = train(TrainConfig(config.data, config.output_dir, start=str(before), dropout=0.25))
     went_on, started = (checkpoints.load_as(Captioner, each) for each in (folder, before))
-    assert went_on.config == started.config
+    assert went_on.config == replace(started.config, dropout=0.25)
     assert went_on.words == started.words
     assert moved(started.state_dict(), went_on.state_dict()) == set()
     made = json.loads((folder / "metrics.json").read_text())["training"]

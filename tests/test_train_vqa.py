@@ -1,7 +1,6 @@
 """Training the answerer for real, on tiny data: resume, two processes, bad pictures."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +13,7 @@ from accelerate.state import AcceleratorState
 from conftest import TINY_ENCODER, tiny_answerer, tiny_rows
 from PIL import Image
 from safetensors.torch import load_file
+from trainings import REPOSITORY, assert_moved_alike, train_by_two_processes
 
 import training.answer_task
 from training import pictures
@@ -25,14 +25,7 @@ from vqa import checkpoints
 from vqa.encoders import Encoder
 from vqa.rows import BadData, Question, Row, open_rows
 
-REPOSITORY = Path(__file__).parent.parent
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
+pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
 
 @pytest.fixture(scope="module")
@@ -125,22 +118,11 @@ def test_two_processes_learn_what_one_does(config, tmp_path):
     # Dropout draws differ between processes; high rates make a wrong gradient show.
     one = replace(config, dropout=0.0, head_lr=0.02, tune_lr=0.02, encoder_lr=0.005)
     two = replace(one, output_dir=str(tmp_path / "two"))
-    flags = [f for n, v in vars(two).items() if v != "" for f in (f"--{n}", str(v))]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc_per_node", "2", "-m", "training.train_vqa", *flags]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    found = train_by_two_processes("training.train_vqa", two)
     expected = load_file(train(one) / "model.safetensors")
     torch.manual_seed(0)
     untrained = build(one, open_rows(one.data, "train")).state_dict()
-    for name, tensor in load_file(tmp_path / "two" / "model.safetensors").items():
-        if tensor.ndim > 1:  # compared by how far training moved it, so that moving nowhere fails
-            moved = (expected[name].float() - untrained[name]).norm()
-            apart = (expected[name].float() - tensor.float()).norm()
-            assert apart <= 0.05 * moved, name
+    assert_moved_alike(found, expected, untrained)
 
 
 def test_the_blind_ablation_trains_by_the_same_script(config):

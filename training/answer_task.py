@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -12,8 +10,7 @@ from torch import Tensor, nn
 
 from training.data import QuestionSet
 from training.loop import Batch
-from training.run import none_of
-from vqa import checkpoints
+from training.run import PictureTask, none_of
 from vqa.models import Answerer
 
 
@@ -33,34 +30,8 @@ class AnswerLoss(nn.Module):
         return -(batch["targets"] * logits.float().log_softmax(-1)).sum()
 
 
-class AnswerTask:
+class AnswerTask(PictureTask):
     """The answerer as the loop sees it, with the encoder frozen or not."""
-
-    def __init__(
-        self,
-        model: Answerer,
-        *,
-        train: QuestionSet,
-        validation: QuestionSet,
-        groups: list[dict[str, Any]],
-        accelerator: Accelerator,
-        best: Path,
-    ) -> None:
-        self.model, self.learner = model, AnswerLoss(model)
-        self.train, self.validation = train, validation
-        self.groups, self.accelerator, self.best = groups, accelerator, best
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """For the optimiser."""
-        return self.groups
-
-    def num_samples(self) -> int:
-        """Pictures with at least one question that can be learnt."""
-        return len(self.train)
-
-    def batch(self, samples: list[tuple[int, int]]) -> Batch:
-        """Pictures or grids, with their questions."""
-        return self.train.batch(samples)
 
     def validate(self, model: nn.Module) -> float:
         """Mean graded score of the best answer over the validation questions that can be learnt.
@@ -77,10 +48,6 @@ class AnswerTask:
         sums = torch.tensor([right, total], device=self.accelerator.device)
         right, total = self.accelerator.reduce(sums, "sum").tolist()
         return right / max(total, 1)
-
-    def keep(self, model: nn.Module) -> None:
-        """Save the best so far beside the states."""
-        checkpoints.save(model, self.best)
 
 
 @torch.no_grad()

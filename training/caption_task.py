@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,8 +13,7 @@ from torch import Tensor, nn
 
 from training.captions import CaptionSet
 from training.loop import Batch
-from training.run import none_of
-from vqa import checkpoints
+from training.run import PictureTask, none_of
 from vqa.captioning import draw, search
 from vqa.metrics.caption_scores import CiderIndex
 from vqa.models import Captioner
@@ -184,36 +182,12 @@ def spell(model: Captioner, ids: Tensor) -> list[list[list[str]]]:
     return [[[words[i] for i in row if i != Vocab.PAD] for row in rows] for rows in ids.tolist()]
 
 
-class CaptionTask:
+class CaptionTask(PictureTask):
     """The captioner as the loop sees it, with the encoder frozen or not."""
 
-    def __init__(
-        self,
-        model: Captioner,
-        learner: nn.Module,
-        *,
-        train: CaptionSet,
-        validation: CaptionSet,
-        groups: list[dict[str, Any]],
-        accelerator: Accelerator,
-        best: Path,
-    ) -> None:
-        self.model, self.learner = model, learner
-        self.train, self.validation = train, validation
-        self.groups, self.accelerator, self.best = groups, accelerator, best
-        self.references = CiderIndex(validation.corpus.captions)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """For the optimiser."""
-        return self.groups
-
-    def num_samples(self) -> int:
-        """Pictures with at least one caption."""
-        return len(self.train)
-
-    def batch(self, samples: list[tuple[int, int]]) -> Batch:
-        """Pictures or grids, with their captions."""
-        return self.train.batch(samples)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.references = CiderIndex(self.validation.corpus.captions)
 
     def validate(self, model: nn.Module) -> float:
         """CIDEr of free-running captions, beam 3, over the validation pictures."""
@@ -224,10 +198,6 @@ class CaptionTask:
         ]
         scores = gather_object(scores)
         return sum(scores) / max(1, len(scores))
-
-    def keep(self, model: nn.Module) -> None:
-        """Save the best so far beside the states."""
-        checkpoints.save(model, self.best)
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs, set_seed
 from torch import Tensor, nn
 
-from training.loop import OtherSettings, Schedule, TrainingDiverged, claim
+from training.loop import Batch, OtherSettings, Schedule, Task, TrainingDiverged, claim
 from training.record import plain_paths, provenance, record
 from vqa import checkpoints
 from vqa.encoders import Encoder, pretrained, unfold_batch_norm
@@ -127,6 +127,20 @@ class Run:
         accelerator.init_trackers(name, settings)
         return cls(accelerator, work, config)
 
+    def prepare(self, read: Callable[[], Any], build: Callable[[Any], Any]) -> tuple[Any, Any]:
+        """The data, and the model to begin with: the same on every process.
+
+        Args:
+            read: opens the data.
+            build: makes the model for them.
+        """
+        with self.accelerator.main_process_first():
+            data = read()
+            set_seed(self.config.seed)
+            model = build(data)
+        set_seed(self.config.seed, device_specific=True)
+        return data, model
+
     def end(self, model: checkpoints.Storable, cpu_seconds: float) -> Path:
         """Save the model with how it was made; returns `output_dir`."""
         output = Path(self.config.output_dir)
@@ -151,6 +165,15 @@ def _training_of(name: str) -> dict[str, Any]:
     file = checkpoints.find(name) / "metrics.json"
     made = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return dict(made.get("training", {}))
+
+
+def go_on(kind: type[Any], config: Any) -> Any:
+    """The model of a kind that `config.start` names, with the dropout of this run."""
+    before = checkpoints.load_as(kind, config.start)
+    settings = {**asdict(before.config), "dropout": config.dropout}
+    model = kind.from_parts(settings, before.vocabulary())
+    model.load_state_dict(before.state_dict())
+    return model
 
 
 def start_encoder(config: RunConfig) -> Encoder:
@@ -192,6 +215,51 @@ def thaw(encoder: Encoder, config: RunConfig, pixels: list[Tensor]) -> None:
     if config.train_batch_norm:
         unfold_batch_norm(encoder, torch.cat(pixels).split(32))
         encoder.train_batch_norm = True
+
+
+class PictureTask(Task):
+    """A model with an encoder as the loop sees it; a subclass says how to `validate`.
+
+    Args:
+        model: learns, and is averaged and kept.
+        learner: batch -> summed loss; holds the model.
+        train: what is learnt from.
+        validation: what the averaged model is measured on.
+        groups: as of `parameter_groups`.
+        accelerator: the run's.
+        best: folder for the best model so far.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        learner: nn.Module,
+        *,
+        train: Any,
+        validation: Any,
+        groups: list[dict[str, Any]],
+        accelerator: Accelerator,
+        best: Path,
+    ) -> None:
+        self.model, self.learner = model, learner
+        self.train, self.validation = train, validation
+        self.groups, self.accelerator, self.best = groups, accelerator, best
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """As of `Task`."""
+        return self.groups
+
+    def num_samples(self) -> int:
+        """Pictures that something can be learnt from."""
+        return len(self.train)
+
+    def batch(self, samples: list[tuple[int, int]]) -> Batch:
+        """Pictures or grids, with what is asked or said of them."""
+        return dict(self.train.batch(samples))
+
+    def keep(self, model: nn.Module) -> None:
+        """As of `Task`."""
+        checkpoints.save(model, self.best)
 
 
 def none_of(module: nn.Module) -> Tensor:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from accelerate.utils import set_seed
 from torch import nn
 
 from training.caption_task import CaptionLoss, CaptionTask, SelfCritical, reward_index
@@ -29,6 +28,7 @@ from training.run import (
     Run,
     RunConfig,
     flag,
+    go_on,
     parameter_groups,
     start_encoder,
     thaw,
@@ -37,14 +37,13 @@ from vqa import checkpoints
 from vqa.models import Captioner, CaptionerConfig
 from vqa.rows import BadData
 
-SHARED = (
+SIZES = (
     "attention",
     "decoder",
     "word_dim",
     "hidden_dim",
     "attention_dim",
     "tied",
-    "dropout",
     "max_words",
     "length_power",
 )
@@ -73,7 +72,7 @@ class TrainConfig(RunConfig):
     critical_weight: float = flag(0.9, "of the reward; the rest is cross-entropy")
 
     def __post_init__(self) -> None:
-        self.refuse_with_start((*SHARED, "word_min_count"))
+        self.refuse_with_start((*SIZES, "word_min_count"))
         if self.critical_samples < 2:
             raise BadSettings("critical_samples must be 2 or more: each is measured by the others")
 
@@ -81,10 +80,10 @@ class TrainConfig(RunConfig):
 def build(config: TrainConfig, corpus: Corpus) -> Captioner:
     """The captioner to go on from, or a fresh one for the captions, on a pretrained encoder."""
     if config.start:
-        return checkpoints.load_as(Captioner, config.start)
+        return go_on(Captioner, config)
     words = build_vocabulary(corpus, config.word_min_count)
     encoder = start_encoder(config)
-    shared = {name: getattr(config, name) for name in SHARED}
+    shared = {name: getattr(config, name) for name in (*SIZES, "dropout")}
     model = Captioner(
         CaptionerConfig(encoder=encoder.config, num_words=len(words), **shared), words
     )
@@ -104,11 +103,7 @@ def train(config: TrainConfig) -> Path:
         OtherSettings: if states of a run with other settings are there.
     """
     run = Run.begin(config, "captioner")
-    with run.accelerator.main_process_first():
-        corpora = _read(config)
-        set_seed(config.seed)
-        model = build(config, corpora[0])
-    set_seed(config.seed, device_specific=True)
+    corpora, model = run.prepare(lambda: _read(config), lambda read: build(config, read[0]))
     stages = {
         "head": config.head_epochs,
         "tune": config.tune_epochs,

@@ -16,19 +16,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from accelerate.utils import set_seed
 from torch.utils.data import ConcatDataset
 
-from training.answer_task import AnswerTask, fit_temperature
+from training.answer_task import AnswerLoss, AnswerTask, fit_temperature
 from training.data import QuestionSet, build_vocabularies
 from training.loop import Progress, fit
 from training.pictures import encode_rows, first_pixels
-from training.run import ERRORS, Run, RunConfig, flag, parameter_groups, start_encoder, thaw
+from training.run import (
+    ERRORS,
+    Run,
+    RunConfig,
+    flag,
+    go_on,
+    parameter_groups,
+    start_encoder,
+    thaw,
+)
 from vqa import checkpoints
 from vqa.models import Answerer, AnswererConfig
 from vqa.rows import BadData, Row, open_rows
 
-SHARED = ("word_dim", "hidden_dim", "attention_dim", "fused_dim", "glimpses", "dropout", "blind")
+SIZES = ("word_dim", "hidden_dim", "attention_dim", "fused_dim", "glimpses", "blind")
 
 
 @dataclass(frozen=True)
@@ -46,17 +54,17 @@ class TrainConfig(RunConfig):
     answer_min_count: int = flag(2, "rarer answers are not learnt")
 
     def __post_init__(self) -> None:
-        self.refuse_with_start((*SHARED, "word_min_count", "answer_min_count"))
+        self.refuse_with_start((*SIZES, "word_min_count", "answer_min_count"))
 
 
 def build(config: TrainConfig, rows: Sequence[Row]) -> Answerer:
     """The answerer to go on from, or a fresh one for the rows, on a pretrained encoder."""
     if config.start:
-        return checkpoints.load_as(Answerer, config.start)
+        return go_on(Answerer, config)
     words, answers = build_vocabularies(rows, config.word_min_count, config.answer_min_count)
     encoder = start_encoder(config)
     sizes = {"num_words": len(words), "num_answers": len(answers)}
-    shared = {name: getattr(config, name) for name in SHARED}
+    shared = {name: getattr(config, name) for name in (*SIZES, "dropout")}
     model = Answerer(AnswererConfig(encoder=encoder.config, **sizes, **shared), words, answers)
     model.encoder.load_state_dict(encoder.state_dict())
     return model
@@ -74,20 +82,15 @@ def train(config: TrainConfig) -> Path:
         OtherSettings: if states of a run with other settings are there.
     """
     run = Run.begin(config, "answerer")
-    accelerator = run.accelerator
-    with accelerator.main_process_first():
-        rows = _read(config)
-        set_seed(config.seed)
-        model = build(config, rows[0])
-    set_seed(config.seed, device_specific=True)
+    rows, model = run.prepare(lambda: _read(config), lambda read: build(config, read[0]))
     stages = {"head": config.head_epochs, "tune": 0 if config.blind else config.tune_epochs}
     cpu_seconds = 0.0
     for stage, epochs in stages.items():
         if epochs:
             model, progress = _run_stage(stage, epochs, model, rows, run)
             cpu_seconds += progress.cpu_seconds
-    checkpoints.to_storage_precision(model.to(accelerator.device))
-    model.temperature.fill_(fit_temperature(model, QuestionSet(rows[1], model), accelerator))
+    checkpoints.to_storage_precision(model.to(run.accelerator.device))
+    model.temperature.fill_(fit_temperature(model, QuestionSet(rows[1], model), run.accelerator))
     return run.end(model, cpu_seconds)
 
 
@@ -119,6 +122,7 @@ def _run_stage(
         thaw(model.encoder, config, first_pixels(rows[0], model.encoder.config.image_size))
     task = AnswerTask(
         model,
+        AnswerLoss(model),
         train=QuestionSet(rows[0], model, augment=not frozen, cells=cells[0], seed=config.seed),
         validation=QuestionSet(rows[1], model, cells=cells[1]),
         groups=parameter_groups(model, config, frozen=frozen),

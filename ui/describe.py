@@ -179,6 +179,7 @@ def _listen(engine: Engine, tab: Tab) -> list[Any]:
     """Have maps made when they are asked for; returns the events that a new caption cancels."""
 
     async def make(told: Told | None, method: str) -> States:
+        """The states of making a method's maps, or in words why there are none."""
         if told is None:  # a session that is long over
             yield cleared(tab, FORGOTTEN)
             return
@@ -213,6 +214,7 @@ def _describe_in_the_page(engine: Engine, asking: Asking, tab: Tab, maps_come: l
     shown = list(cleared(tab))
 
     def ask(method: str, *wish: Any) -> dict[Any, Any]:
+        """New values of the tab for a `Wish`: its caption, or in words why there is none."""
         wished = Wish(*wish)
         if wished.path is None:
             return cleared(tab, NO_PICTURE)
