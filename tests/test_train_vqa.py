@@ -1,5 +1,6 @@
 """Training the answerer for real, on tiny data: resume, two processes, bad pictures."""
 
+import io
 import json
 import subprocess
 import sys
@@ -196,7 +197,7 @@ def test_a_new_training_drops_the_numbers_and_the_card_of_the_old_weights(config
 def test_encoded_rows_are_found_again_and_equal_the_encoder(tmp_path):
     model = tiny_answerer()
     rows = [row(number=i) for i in range(3)]
-    cells = encode_rows(model, rows, tmp_path)
+    (cells,) = encode_rows(model, rows, tmp_path)
     (file,) = tmp_path.iterdir()
     stamp = file.stat().st_mtime_ns
     encode_rows(model, rows, tmp_path)
@@ -209,6 +210,36 @@ def test_encoded_rows_are_found_again_and_equal_the_encoder(tmp_path):
     )
     encode_rows(model, rows[:2], tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_further_views_are_cropped_and_mirrored_where_they_may_be(tmp_path):
+    model = tiny_answerer()
+    rows = [row(image=half_white(), number=i) for i in range(8)]
+    mirrors = [place < 4 for place in range(8)]
+    plain, first, second = encode_rows(model, rows, tmp_path, mirrors=mirrors, views=3)
+    assert np.array_equal(plain[0], plain[7])
+    assert not np.array_equal(first, second)
+    (turned,) = encode_rows(model, [row(image=half_white(at=0))], tmp_path)
+    mirrored = [
+        bool(np.abs(turned[0] - view[place]).sum() < np.abs(plain[0] - view[place]).sum())
+        for place in range(8)
+        for view in (first, second)
+    ]
+    assert set(mirrored[:8]) == {False, True}
+    assert set(mirrored[8:]) == {False}
+    # An epoch sees one view of each picture, in turn.
+    learnt = QuestionSet(rows, model, cells=[plain, first, second])
+    seen = [learnt.batch([(epoch, 5)])["cells"][0].numpy() for epoch in range(4)]
+    for epoch, view in enumerate((plain, first, second, plain)):
+        assert np.array_equal(seen[epoch], view[5].astype(np.float32))
+
+
+def half_white(at=32):
+    picture = Image.new("RGB", (64, 64))
+    picture.paste("white", (at, 0, at + 32, 64))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(

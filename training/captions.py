@@ -30,6 +30,10 @@ class Corpus:
     captions: list[list[list[str]]]  # a picture, a caption, a token
     objects: list[set[str] | None]  # that can be seen; None: nobody looked
 
+    def mirrors(self) -> list[bool]:
+        """Whether what is said of a picture stays true of its mirror image, a row."""
+        return [not NO_FLIP & {*chain(*texts)} for texts in self.captions]
+
     def __add__(self, other: Corpus) -> Corpus:
         rows = ConcatDataset([self.rows, other.rows])
         return Corpus(rows, self.captions + other.captions, self.objects + other.objects)
@@ -107,7 +111,7 @@ class CaptionSet(PictureSet):
         model: Captioner,
         *,
         augment: bool = False,
-        cells: np.ndarray | None = None,
+        cells: Sequence[np.ndarray] = (),
         seed: int = 0,
     ) -> None:
         size = model.config.encoder.image_size
@@ -118,7 +122,7 @@ class CaptionSet(PictureSet):
             [model.words.encode(text) for text in texts if len(text) <= longest]
             for texts in corpus.captions
         ]
-        self.mirrors = [not NO_FLIP & {*chain(*texts)} for texts in corpus.captions]
+        self.mirrors = corpus.mirrors()
         names = sorted(set().union(*(o for o in corpus.objects if o)))
         self.objects = {name: place for place, name in enumerate(names)}
         self.samples = [i for i, ids in enumerate(self.ids) if ids and i not in self.skipped]

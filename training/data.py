@@ -76,7 +76,7 @@ class QuestionSet(PictureSet):
         model: Answerer,
         *,
         augment: bool = False,
-        cells: np.ndarray | None = None,
+        cells: Sequence[np.ndarray] = (),
         seed: int = 0,
     ) -> None:
         size = model.config.encoder.image_size

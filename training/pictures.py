@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,8 @@ from vqa.rows import Row
 
 NO_FLIP = {"left", "right"}  # in what is said: a mirrored picture would falsify it
 MIN_CROP = 0.8  # smallest side of a random crop, as a share of the picture's
+See = Callable[[int], Image.Image | None]  # a row's picture
+BATCH = 64  # pictures that are encoded at a time
 
 
 class Sees(Protocol):
@@ -38,8 +41,8 @@ class PictureSet:
         rows: the data.
         size: side in pixels of the square that the pictures are squashed to.
         augment: mirror and crop the pictures, by chance.
-        cells: grids encoded beforehand, (len(rows), N, C) fp16, instead of pixels; see
-            `encode_rows`.
+        cells: grids encoded beforehand instead of pixels, (len(rows), N, C) fp16 a view; an epoch
+            sees one view of each picture. See `encode_rows`.
         seed: of the augmentation, which is a function of (seed, epoch, row).
     """
 
@@ -49,13 +52,12 @@ class PictureSet:
         size: int,
         *,
         augment: bool = False,
-        cells: np.ndarray | None = None,
+        cells: Sequence[np.ndarray] = (),
         seed: int = 0,
     ) -> None:
         self.rows, self.size, self.augment, self.cells = rows, size, augment, cells
         self.seed = seed
-        broken = [] if cells is None else np.isnan(cells[:, 0, 0]).nonzero()[0].tolist()
-        self.skipped: set[int] = set(broken)
+        self.skipped: set[int] = set(_broken(cells[0])) if cells else set()
 
     def picture(self, row: int, epoch: int, *, mirrors: bool) -> Tensor | None:
         """Pixels (3, S, S) or cells (N, C) of a row; None if it does not decode.
@@ -67,21 +69,21 @@ class PictureSet:
         """
         if row in self.skipped:
             return None
-        if self.cells is not None:
-            return torch.from_numpy(self.cells[row].astype(np.float32))
+        if self.cells:
+            view = self.cells[epoch % len(self.cells)]
+            return torch.from_numpy(view[row].astype(np.float32))
         picture = decode(self.rows[row], self.size)
         if picture is None:
             self.skipped.add(row)
             return None
         if self.augment:
-            chance = np.random.default_rng((self.seed, epoch, row))
-            picture = _augment(picture, chance, mirrors=mirrors)
+            picture = _augment(picture, (self.seed, epoch, row), mirrors=mirrors)
         return images.to_pixels(picture, self.size)[0]
 
     def stack(self, kept: list[Tensor]) -> dict[str, Tensor]:
         """Pictures of one batch under their name: `pixels` (B, 3, S, S) or `cells` (B, N, C)."""
-        name = "pixels" if self.cells is None else "cells"
-        shape = (0, 3, self.size, self.size) if self.cells is None else (0, *self.cells.shape[1:])
+        name = "cells" if self.cells else "pixels"
+        shape = (0, *self.cells[0].shape[1:]) if self.cells else (0, 3, self.size, self.size)
         return {name: torch.stack(kept) if kept else torch.zeros(shape)}
 
 
@@ -92,7 +94,8 @@ def pad(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
     return torch.tensor(padded, dtype=torch.long).view(len(rows), longest)
 
 
-def _augment(picture: Image.Image, chance: np.random.Generator, *, mirrors: bool) -> Image.Image:
+def _augment(picture: Image.Image, seed: tuple[int, ...], *, mirrors: bool) -> Image.Image:
+    chance = np.random.default_rng(seed)
     if mirrors and chance.random() < 0.5:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     width, height = (round(s * chance.uniform(MIN_CROP, 1)) for s in picture.size)
@@ -116,44 +119,73 @@ def first_pixels(rows: Sequence[Row], size: int, count: int = 256) -> list[Tenso
     return [images.to_pixels(picture, size) for picture in first if picture is not None]
 
 
-@torch.inference_mode()
-def encode_rows(model: Sees, rows: Sequence[Row], cache: Path, batch_size: int = 64) -> np.ndarray:
-    """Encode every picture once, into a file that later runs with the same encoder and pictures
-    find again.
+def encode_rows(
+    model: Sees,
+    rows: Sequence[Row],
+    cache: Path,
+    *,
+    mirrors: Sequence[bool] = (),
+    views: int = 1,
+    seed: int = 0,
+) -> list[np.ndarray]:
+    """Encode every picture once a view, into files that later runs with the same encoder and
+    pictures find again.
 
     Args:
         model: whose encoder to use.
         rows: the pictures. One that does not decode gets a grid of NaN, is counted and named.
         cache: folder for such files; they are large and can be deleted at any time.
-        batch_size: pictures a step.
+        mirrors: which of them may be mirrored, for further views.
+        views: 1 for the pictures as they are; further ones are augmented.
+        seed: of the augmentation, which is a function of (seed, view, row).
 
     Returns:
-        Cells (len(rows), N, C) fp16, mapped from the file.
+        Cells (len(rows), N, C) fp16 a view, mapped from the files.
     """
-    height, width = model.encoder.grid_size
-    shape = (len(rows), height * width, model.encoder.channels)
-    path = cache / f"{_key(model, rows)}.npy"
+    size, key = model.encoder.config.image_size, _key(model, rows)
+    allowed = hashlib.blake2b(bytes(mirrors), digest_size=4).hexdigest()
+
+    def see(place: int, view: int = 0) -> Image.Image | None:
+        picture = decode(rows[place], size)
+        if picture is None or view == 0:
+            return picture
+        return _augment(picture, (seed, view, place), mirrors=mirrors[place])
+
+    found = [_encoded(model, cache / f"{key}.npy", see, len(rows))]
+    for view in range(1, views):
+        path = cache / f"{key}-{allowed}-{seed}-{view}.npy"
+        found.append(_encoded(model, path, partial(see, view=view), len(rows)))
+    if broken := [rows[i].image_id for i in _broken(found[0])]:
+        print(f"{len(broken)} pictures are left out: {broken}", file=sys.stderr)
+    return found
+
+
+def _broken(cells: np.ndarray) -> list[int]:
+    return [int(row) for row in np.isnan(cells[:, 0, 0]).nonzero()[0]]
+
+
+def _encoded(model: Sees, path: Path, see: See, num_rows: int) -> np.ndarray:
     if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
+        height, width = model.encoder.grid_size
+        shape = (num_rows, height * width, model.encoder.channels)
+        path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(f".{os.getpid()}.npy")
         cells = np.lib.format.open_memmap(fresh, "w+", np.float16, shape)
-        _fill(cells, model, rows, batch_size)
+        _fill(cells, model, see)
         cells.flush()
         fresh.replace(path)
-    cells = np.load(path, mmap_mode="r")
-    if broken := [rows[i].image_id for i in np.isnan(cells[:, 0, 0]).nonzero()[0]]:
-        print(f"{len(broken)} pictures are left out: {broken}", file=sys.stderr)
-    return cells
+    return np.load(path, mmap_mode="r")
 
 
-def _fill(cells: np.ndarray, model: Sees, rows: Sequence[Row], batch_size: int) -> None:
+@torch.inference_mode()
+def _fill(cells: np.ndarray, model: Sees, see: See) -> None:
     from tqdm import tqdm
 
     size, device = model.encoder.config.image_size, model.encoder.mean.device
-    for start in tqdm(range(0, len(rows), batch_size), desc="encoding pictures", mininterval=5.0):
+    for start in tqdm(range(0, len(cells), BATCH), desc="encoding pictures", mininterval=5.0):
         places, pixels = [], []
-        for place in range(start, min(start + batch_size, len(rows))):
-            picture = decode(rows[place], size)
+        for place in range(start, min(start + BATCH, len(cells))):
+            picture = see(place)
             if picture is None:
                 cells[place] = np.nan
                 continue

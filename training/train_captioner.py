@@ -65,6 +65,7 @@ class TrainConfig(RunConfig):
     length_power: float = flag(1.0, "captions are ranked by log p / length ** length_power")
     word_min_count: int = flag(5, "rarer words are not learnt")
     smoothing: float = flag(0.1, "label smoothing")
+    views: int = flag(1, "cached grids a picture; all but the first of it mirrored and cropped")
     object_weight: float = flag(0.0, "of the objects' auxiliary loss, a picture")
     critical_epochs: int = flag(0, "self-critical, on the grids of the tuned encoder")
     critical_lr: float = flag(5e-5, "of the decoder, self-critical")
@@ -136,12 +137,16 @@ def _run_stage(
     """One stage, from the model it is given to the best model it saw."""
     config, frozen = run.config, stage != "tune"
     assert isinstance(config, TrainConfig)
-    cells: list[np.ndarray | None] = [None, None]
+    cells: list[list[np.ndarray]] = [[], []]
     if frozen:
         model.encoder.freeze(model.encoder.config.stride)
         cache = Path(config.cache_dir).expanduser()
         with run.accelerator.main_process_first(), run.accelerator.autocast():
-            cells = [encode_rows(model, corpus.rows, cache) for corpus in corpora]
+            learnt = {"mirrors": corpora[0].mirrors(), "views": config.views, "seed": config.seed}
+            cells = [
+                encode_rows(model, corpora[0].rows, cache, **learnt),
+                encode_rows(model, corpora[1].rows, cache),
+            ]
     else:
         thaw(model.encoder, config, first_pixels(corpora[0].rows, model.encoder.config.image_size))
     train_set, validation = (

@@ -114,7 +114,7 @@ def _run_stage(
     """One stage, from the model it is given to the best model it saw."""
     config, accelerator = run.config, run.accelerator
     frozen = stage == "head"
-    cells: list[np.ndarray | None] = [None, None]
+    cells: list[list[np.ndarray]] = [[], []]
     if frozen:
         model.encoder.freeze(model.encoder.config.stride)
         cells = _encode(model, rows, run)
@@ -139,7 +139,7 @@ def _encode(
     """The grids of all pictures; a blind model's are all the same."""
     if model.config.blind:
         one = model.encode(model.temperature.new_zeros(1, 3, 1, 1)).cells.half().numpy()
-        return [np.broadcast_to(one, (len(part), *one.shape[1:])) for part in rows]
+        return [[np.broadcast_to(one, (len(part), *one.shape[1:]))] for part in rows]
     cache = Path(run.config.cache_dir).expanduser()
     with run.accelerator.main_process_first(), run.accelerator.autocast():
         return [encode_rows(model, part, cache) for part in rows]
