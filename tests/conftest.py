@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -20,7 +21,14 @@ from PIL import Image, ImageDraw
 
 from vqa import checkpoints
 from vqa.encoders import EncoderConfig
-from vqa.models import Answerer, AnswererConfig, Captioner, CaptionerConfig
+from vqa.models import (
+    Answerer,
+    AnswererConfig,
+    Captioner,
+    CaptionerConfig,
+    GazeConfig,
+    GazeModel,
+)
 from vqa.models.captioner import END
 from vqa.text import Vocab
 
@@ -121,9 +129,7 @@ def tiny_answerer(seed: int = 0) -> Answerer:
             fused_dim=32,
         )
         model = Answerer(config, words, answers).eval()
-        for layer in model.encoder.modules():  # transformers' own start lets the signal die out
-            if isinstance(layer, torch.nn.Conv2d):
-                torch.nn.init.kaiming_normal_(layer.weight)
+        wake(model)
         return model
 
 
@@ -136,10 +142,55 @@ def tiny_captioner(seed: int = 0, **options: object) -> Captioner:
         sizes = {"word_dim": 16, "hidden_dim": 32, "attention_dim": 32, "max_words": 10}
         config = CaptionerConfig(encoder=TINY_ENCODER, num_words=len(words), **{**sizes, **options})
         model = Captioner(config, words).eval()
-        for layer in model.encoder.modules():  # as of `tiny_answerer`
-            if isinstance(layer, torch.nn.Conv2d):
-                torch.nn.init.kaiming_normal_(layer.weight)
+        wake(model)
         return model
+
+
+def gaze_rows() -> list[dict[str, object]]:
+    """Eight grey pictures with a white dot each, and three people who looked at it."""
+    rows: list[dict[str, object]] = []
+    for number in range(8):
+        x, y = 0.2 + 0.6 * (number % 4) / 3, 0.3 + 0.4 * (number // 4)
+        picture = Image.new("RGB", (120, 90), (96, 96, 96))
+        at = (120 * x, 90 * y)
+        ImageDraw.Draw(picture).ellipse([c + d for d in (-9, 9) for c in at], fill="white")
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        looked = [{"x": x + d, "y": y, "subject": i} for i, d in enumerate((-0.02, 0.0, 0.02))]
+        image = {"bytes": buffer.getvalue(), "path": f"{number}.png"}
+        rows.append({"image": image, "image_id": f"dot{number}.png", "fixations": looked})
+    return rows
+
+
+@pytest.fixture(scope="session")
+def gaze_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train.parquet and validation.parquet of `gaze_rows`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = tmp_path_factory.mktemp("gaze") / "dots"
+    folder.mkdir()
+    rows = gaze_rows()
+    for split, some in (("train", rows[::-1]), ("validation", rows)):
+        pq.write_table(pa.Table.from_pylist(some), folder / f"{split}.parquet")
+    return folder
+
+
+def tiny_gaze(seed: int = 0, **options: object) -> GazeModel:
+    """An untrained gaze model."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder = replace(TINY_ENCODER, stride=32)
+        model = GazeModel(GazeConfig(encoder=encoder, **{"channels": 16, **options})).eval()
+        wake(model)
+        return model
+
+
+def wake(model: torch.nn.Module) -> None:
+    """transformers' own start lets the signal of an encoder die out."""
+    for layer in model.encoder.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight)
 
 
 @pytest.fixture(scope="session")

@@ -90,7 +90,7 @@ def test_a_missing_prediction_is_wrong_counted_and_named(data, capsys):
     score(data, LINES[1:])
     printed = capsys.readouterr()
     assert "No prediction for 1:\n  picture 7, question 0\n" in printed.err
-    assert "yes/no                0.00\n" in printed.out
+    assert "yes/no               0.000\n" in printed.out
     assert "n_missing                1\n" in printed.out
 
 

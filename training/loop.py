@@ -47,6 +47,7 @@ class Schedule:
     patience: int  # epochs without a better validation metric before stopping
     save_every: int  # steps between two states to resume from; each epoch's end is one besides
     seed: int
+    optimizer: str = "adamw"  # adamw | sgd, with momentum .9
 
 
 class Task(Protocol):
@@ -112,7 +113,7 @@ def fit(task: Task, schedule: Schedule, accelerator: Accelerator, folder: Path) 
     task.model.to(accelerator.device)
     # The average is a copy: it starts from the same weights on every process.
     averaged = AveragedModel(task.model, avg_fn=_average_with_warm_up(schedule.ema))
-    optimizer = torch.optim.AdamW(task.parameter_groups(), betas=(0.9, 0.99))
+    optimizer = _optimizer(schedule.optimizer, task.parameter_groups())
     base_lrs = [group["lr"] for group in optimizer.param_groups]
     learner, optimizer = accelerator.prepare(task.learner, optimizer)
     progress = Progress()
@@ -133,6 +134,15 @@ def fit(task: Task, schedule: Schedule, accelerator: Accelerator, folder: Path) 
     accelerator._custom_objects.clear()
     accelerator.free_memory()
     return progress
+
+
+def _optimizer(name: str, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    match name:
+        case "adamw":
+            return torch.optim.AdamW(groups, betas=(0.9, 0.99))
+        case "sgd":
+            return torch.optim.SGD(groups, momentum=0.9)
+    raise ValueError(f"optimizer is {name!r}; it can be adamw or sgd")
 
 
 @dataclass

@@ -6,6 +6,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -77,7 +78,7 @@ class PictureSet:
             self.skipped.add(row)
             return None
         if self.augment:
-            picture = _augment(picture, (self.seed, epoch, row), mirrors=mirrors)
+            picture = View.draw((self.seed, epoch, row), mirrors=mirrors).of(picture)
         return images.to_pixels(picture, self.size)[0]
 
     def stack(self, kept: list[Tensor]) -> dict[str, Tensor]:
@@ -94,14 +95,38 @@ def pad(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
     return torch.tensor(padded, dtype=torch.long).view(len(rows), longest)
 
 
-def _augment(picture: Image.Image, seed: tuple[int, ...], *, mirrors: bool) -> Image.Image:
-    chance = np.random.default_rng(seed)
-    if mirrors and chance.random() < 0.5:
-        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    width, height = (round(s * chance.uniform(MIN_CROP, 1)) for s in picture.size)
-    left = int(chance.integers(0, picture.width - width + 1))
-    top = int(chance.integers(0, picture.height - height + 1))
-    return picture.crop((left, top, left + width, top + height))
+@dataclass(frozen=True)
+class View:
+    """A part of a picture, maybe mirrored."""
+
+    mirrored: bool
+    left: float  # as a share of the width, as they are after mirroring; so are the others
+    top: float
+    width: float
+    height: float
+
+    @classmethod
+    def draw(cls, seed: tuple[int, ...], *, mirrors: bool) -> View:
+        """One by chance, mirrored only where it may be."""
+        chance = np.random.default_rng(seed)
+        mirrored = bool(mirrors and chance.random() < 0.5)
+        width, height = chance.uniform(MIN_CROP, 1, size=2)
+        left, top = chance.uniform(0, 1 - width), chance.uniform(0, 1 - height)
+        return cls(mirrored, left, top, width, height)
+
+    def of(self, picture: Image.Image) -> Image.Image:
+        """What it shows of a picture."""
+        if self.mirrored:
+            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        left, right = (round(x * picture.width) for x in (self.left, self.left + self.width))
+        top, bottom = (round(y * picture.height) for y in (self.top, self.top + self.height))
+        return picture.crop((left, top, right, bottom))
+
+    def places(self, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+        """Points x, y of the picture, as shares of the view; those outside it are left out."""
+        turned = [(1 - x if self.mirrored else x, y) for x, y in points]
+        moved = [((x - self.left) / self.width, (y - self.top) / self.height) for x, y in turned]
+        return [(x, y) for x, y in moved if 0 <= x <= 1 and 0 <= y <= 1]
 
 
 def decode(row: Row, size: int) -> Image.Image | None:
@@ -149,7 +174,7 @@ def encode_rows(
         picture = decode(rows[place], size)
         if picture is None or view == 0:
             return picture
-        return _augment(picture, (seed, view, place), mirrors=mirrors[place])
+        return View.draw((seed, view, place), mirrors=mirrors[place]).of(picture)
 
     found = [_encoded(model, cache / f"{key}.npy", see, len(rows))]
     for view in range(1, views):

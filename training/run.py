@@ -48,15 +48,14 @@ class RunConfig:
     )
     stride: int = flag(32, "which stage of the encoder is read: 16 or 32 pixels a cell")
     image_size: int = flag(224, "pictures are squashed to this square")
-    head_epochs: int = flag(8, "with the encoder frozen, on cached grids")
-    head_lr: float = flag(2e-3, "of the head while the encoder is frozen")
     tune_epochs: int = flag(8, "end to end")
     tune_lr: float = flag(2e-4, "of the head, end to end")
     encoder_lr: float = flag(5e-5, "of the encoder, end to end")
     freeze_through: int = flag(0, "stride up to which the encoder stays frozen, end to end")
     train_batch_norm: bool = flag(False, "unfold the encoder's BatchNorm and let it learn")
     batch_size: int = flag(64, "pictures a step, over all processes")
-    weight_decay: float = flag(1e-4, "AdamW's")
+    optimizer: str = flag("adamw", "adamw, or sgd with momentum")
+    weight_decay: float = flag(1e-4, "of the optimizer")
     warmup: float = flag(0.05, "share of the steps in which the learning rate rises")
     clip: float = flag(1.0, "largest norm of the gradient")
     ema: float = flag(0.998, "decay of the averaged weights, which are kept; 0: the last ones are")
@@ -64,7 +63,6 @@ class RunConfig:
     save_every: int = flag(500, "steps between two states to resume from")
     bf16: bool = flag(False, "bfloat16 autocast")
     seed: int = flag(0, "of everything random")
-    cache_dir: str = flag("~/.cache/seewhy", "for the grids of the frozen encoder")
 
     def refuse_with_start(self, names: Sequence[str]) -> None:
         """Refuse settings that the model which `start` names has already.
@@ -81,6 +79,15 @@ class RunConfig:
         """How long and how hard one stage trains."""
         shared = {n: getattr(self, n) for n in Schedule.__dataclass_fields__ if n != "epochs"}
         return Schedule(epochs=epochs, **shared)
+
+
+@dataclass(frozen=True)
+class HeadFirstConfig(RunConfig):
+    """The same for a model whose head first learns on the grids of the frozen encoder."""
+
+    head_epochs: int = flag(8, "with the encoder frozen, on cached grids")
+    head_lr: float = flag(2e-3, "of the head while the encoder is frozen")
+    cache_dir: str = flag("~/.cache/seewhy", "for the grids of the frozen encoder")
 
 
 class Model(Protocol):
@@ -190,12 +197,17 @@ def start_encoder(config: RunConfig) -> Encoder:
     return encoder
 
 
-def parameter_groups(model: Model, config: RunConfig, *, frozen: bool) -> list[dict[str, Any]]:
-    """Head and encoder, each with its learning rate; without what is frozen."""
+def parameter_groups(model: Model, config: RunConfig, lr: float) -> list[dict[str, Any]]:
+    """Head and encoder, each with its learning rate; without what is frozen.
+
+    Args:
+        model: whose.
+        config: the run's.
+        lr: of the head.
+    """
     encoder = list(model.encoder.parameters())
     inside = set(map(id, encoder))
     head = [p for p in model.parameters() if id(p) not in inside]
-    lr = config.head_lr if frozen else config.tune_lr
     groups = [{"params": head, "lr": lr, "weight_decay": config.weight_decay}]
     if tuned := [p for p in encoder if p.requires_grad]:
         groups.append({"params": tuned, "lr": config.encoder_lr, "weight_decay": 0.0})

@@ -2,6 +2,7 @@
 
     python -m training.score answer --data DATA --predictions preds.jsonl
     python -m training.score caption --data DATA --predictions preds.jsonl
+    python -m training.score gaze --data DATA --predictions maps.npz
 
 Prints a table, and keeps its numbers in preds.metrics.json, with where they come from: `--model`
 names the checkpoint that made them, so that the training behind them is kept too.
@@ -202,9 +203,16 @@ def _by_group(scored: Sequence[Scored]) -> Metrics:
     return metrics
 
 
+def _score_gaze(rows: Rows, predictions: Path) -> Metrics:
+    from training.gaze_scores import score_gaze
+
+    return score_gaze(rows, predictions, _say_missing)
+
+
 TASKS = {  # name -> what it does, what the data need, how
     "answer": ("score answers to questions", "question", score_answers),
     "caption": ("score captions of pictures", "caption", score_captions),
+    "gaze": ("score maps of where people look", "fixations", _score_gaze),
 }
 
 
@@ -266,7 +274,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = open_rows(options.data, options.split, needs=needs)
         metrics = score(rows, options.predictions)
         for key, value in metrics.items():
-            print(f"{key:<18}{value:>8}" if isinstance(value, int) else f"{key:<18}{value:>8.2f}")
+            shown = value if isinstance(value, int) else f"{value:.3f}"
+            print(f"{key:<18}{shown:>8}")
         keep(metrics, options)
     except (BadData, BadPredictions, BadMetrics, OSError) as error:
         raise SystemExit(f"error: {error}") from error

@@ -25,8 +25,8 @@ from training.pictures import encode_rows, first_pixels
 from training.run import (
     ERRORS,
     BadSettings,
+    HeadFirstConfig,
     Run,
-    RunConfig,
     flag,
     go_on,
     parameter_groups,
@@ -50,7 +50,7 @@ SIZES = (
 
 
 @dataclass(frozen=True)
-class TrainConfig(RunConfig):
+class TrainConfig(HeadFirstConfig):
     """Every setting of a training; each is a flag of the same name."""
 
     also_share: float = flag(1.0, "share of the pictures of `also` that is used")
@@ -160,7 +160,7 @@ def _run_stage(
         _learner(stage, model, train_set, config),
         train=train_set,
         validation=validation,
-        groups=parameter_groups(model, config, frozen=frozen),
+        groups=parameter_groups(model, config, config.head_lr if frozen else config.tune_lr),
         accelerator=run.accelerator,
         best=run.work / f"{stage}-best",
     )

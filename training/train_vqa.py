@@ -24,8 +24,8 @@ from training.loop import Progress, fit
 from training.pictures import encode_rows, first_pixels
 from training.run import (
     ERRORS,
+    HeadFirstConfig,
     Run,
-    RunConfig,
     flag,
     go_on,
     parameter_groups,
@@ -40,7 +40,7 @@ SIZES = ("word_dim", "hidden_dim", "attention_dim", "fused_dim", "glimpses", "bl
 
 
 @dataclass(frozen=True)
-class TrainConfig(RunConfig):
+class TrainConfig(HeadFirstConfig):
     """Every setting of a training; each is a flag of the same name."""
 
     blind: bool = flag(False, "question-only ablation: the picture is never looked at")
@@ -125,7 +125,7 @@ def _run_stage(
         AnswerLoss(model),
         train=QuestionSet(rows[0], model, augment=not frozen, cells=cells[0], seed=config.seed),
         validation=QuestionSet(rows[1], model, cells=cells[1]),
-        groups=parameter_groups(model, config, frozen=frozen),
+        groups=parameter_groups(model, config, config.head_lr if frozen else config.tune_lr),
         accelerator=accelerator,
         best=run.work / f"{stage}-best",
     )

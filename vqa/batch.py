@@ -2,6 +2,7 @@
 
     python -m vqa.batch answer --data DATA --out preds.jsonl
     python -m vqa.batch caption --data DATA --out preds.jsonl --beam 3
+    python -m vqa.batch gaze --data DATA --out maps.npz
 
 Each answer or caption is a line of JSON, written as soon as it is known; what cannot be answered or
 described has none, and is counted and named at the end. Run it again after an interruption and it
@@ -141,20 +142,24 @@ def _run(options: argparse.Namespace) -> None:
 
     state = PartialState(cpu=True, timeout=timedelta(days=30))  # the slowest may be far behind
     rank, world = state.process_index, state.num_processes
-    out, size = options.out, options.batch_size
-    rows = open_rows(options.data, options.split, needs=TASKS[options.task].needs)
+    kind, size = TASKS[options.task], options.batch_size
+    out = kind.lines(options.out)
+    if out != options.out and options.out.exists():
+        raise BadPredictions(f"{options.out} is there already: delete it, or give another --out")
+    rows = open_rows(options.data, options.split, needs=kind.needs)
     alone = world == 1 or out.exists()  # what one process began, one process ends
     shares = [(out, 0, len(rows))] if alone else _share(out, len(rows), size, world)
     out.parent.mkdir(parents=True, exist_ok=True)
     skipped: list[str] = []
     if rank < len(shares):
         path, start, end = shares[rank]
-        task = TASKS[options.task].load(options)
-        work = Work(task, rows, size, start, end, skipped)
+        work = Work(kind.load(options), rows, size, start, end, skipped)
         work.run(path, quiet=rank > 0)
     skipped = gather_object(skipped)  # waits for every process, and keeps their order
     if rank == 0 and not alone:
         _join([path for path, _, _ in shares], out)
+    if rank == 0:
+        kind.finish(out, options.out)
     if rank == 0 and skipped:
         print(f"Skipped {len(skipped)}:", *skipped, sep="\n  ", file=sys.stderr)
     if world > 1:
@@ -196,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, task in TASKS.items():
         command = commands.add_parser(name, help=task.help)
         command.add_argument("--data", required=True, help="parquet, folder or Hub dataset id")
-        command.add_argument("--out", required=True, type=Path, help="file of JSON lines")
+        command.add_argument("--out", required=True, type=Path, help=task.out)
         command.add_argument("--model", default=task.model, help="shipped name, folder or Hub id")
         command.add_argument("--split", default="validation")
         command.add_argument("--batch_size", default=32, type=_positive, help="rows at a time")

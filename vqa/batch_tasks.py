@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import base64
+import json
+import zipfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 from PIL.Image import Image
 
 from vqa.rows import Row
@@ -14,8 +19,10 @@ from vqa.text import BadText, check
 if TYPE_CHECKING:
     from vqa.describer import Describer
     from vqa.engine import Engine
+    from vqa.gazer import Gazer
 
 Line = dict[str, Any]
+MAP_SIZE = (150, 200)  # height and width of the maps of `gaze`, at which gaze is measured
 SAME = 1e-3  # a smaller difference of probabilities is rounding, a greater one another model
 
 
@@ -36,7 +43,22 @@ class Task(Protocol):
         """Whether one model can have ended both of these lines."""
 
 
-class Answering:
+class Lines:
+    """A task whose lines are what was asked for."""
+
+    out = "file of JSON lines"
+
+    @staticmethod
+    def lines(out: Path) -> Path:
+        """The file for the lines, of what `--out` names."""
+        return out
+
+    @staticmethod
+    def finish(lines: Path, out: Path) -> None:
+        """Make what was asked for of the file of all lines."""
+
+
+class Answering(Lines):
     """A line a question, with the five likeliest answers."""
 
     help = "answer the questions of a dataset"
@@ -89,7 +111,7 @@ class Answering:
         return _alike(old.get("top", [["", 0.0]]), new["top"])
 
 
-class Describing:
+class Describing(Lines):
     """A line a picture: its best caption."""
 
     help = "describe the pictures of a dataset"
@@ -145,11 +167,86 @@ class Describing:
         return old.get("caption") == new["caption"] and _alike(old.get("words", []), new["words"])
 
 
+class Gazing(Lines):
+    """A map a picture: where people would look."""
+
+    help = "say where people would look in the pictures of a dataset"
+    out = "npz archive: a float16 map an image id"
+    model = "gaze"
+    needs = "image"
+
+    def __init__(self, gazer: Gazer) -> None:
+        self.gazer = gazer
+
+    @classmethod
+    def load(cls, options: argparse.Namespace) -> Gazing:
+        """By the flags of the subcommand."""
+        from vqa import checkpoints
+        from vqa.gazer import Gazer
+        from vqa.models import GazeModel
+
+        return cls(Gazer(checkpoints.load_as(GazeModel, options.model)))
+
+    @staticmethod
+    def add_flags(command: argparse.ArgumentParser) -> None:
+        """It has none of its own."""
+
+    @property
+    def size(self) -> int:
+        """As of `Task`."""
+        return self.gazer.model.config.encoder.image_size
+
+    def ask(self, row: Row, refuse: Callable[[str], None]) -> list[Line]:
+        """As of `Task`; people look at any picture."""
+        return [{"image_id": row.image_id}]
+
+    def complete(self, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
+        """As of `Task`."""
+        maps = self.gazer.maps(pictures, size=MAP_SIZE)
+        for lines, each in zip(asked, maps, strict=True):
+            for line in lines:
+                line["map"] = base64.b64encode((each / each.max()).astype(np.float16)).decode()
+
+    def same(self, old: Line, new: Line) -> bool:
+        """As of `Task`."""
+        if "map" not in old:
+            return False
+        one, other = (_map_of(line).astype(np.float32) for line in (old, new))
+        return bool(np.abs(one - other).max() <= 2 * SAME)  # the values are float16
+
+    @staticmethod
+    def lines(out: Path) -> Path:
+        """As of `Lines`."""
+        return out.with_name(f"{out.name}.lines")
+
+    @staticmethod
+    def finish(lines: Path, out: Path) -> None:
+        """Write an archive of arrays (*MAP_SIZE) float16, one an image id, highest value 1."""
+        fresh, written = out.with_name(f"{out.name}.part-npz"), set()
+        with zipfile.ZipFile(fresh, "w") as archive, lines.open("rb") as file:
+            for line in map(json.loads, file):
+                name = f"{line['image_id']}.npy"
+                if name in written:  # a picture may have a row a question
+                    continue
+                written.add(name)
+                entry = zipfile.ZipInfo(name)  # of no date: the same maps give the same file
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                with archive.open(entry, "w") as array:
+                    np.lib.format.write_array(array, _map_of(line), allow_pickle=False)
+        fresh.replace(out)
+        lines.unlink()
+
+
+def _map_of(line: Line) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(line["map"]), np.float16).reshape(MAP_SIZE)
+
+
 def _alike(old: Sequence[Any], new: Sequence[Any]) -> bool:
     return all(abs(p - q) <= SAME for (_, p), (_, q) in zip(old, new, strict=False))
 
 
-TASKS: dict[str, type[Answering] | type[Describing]] = {
+TASKS: dict[str, type[Answering | Describing | Gazing]] = {
     "answer": Answering,
     "caption": Describing,
+    "gaze": Gazing,
 }

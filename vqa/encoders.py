@@ -7,7 +7,7 @@ no second download; pretrained weights are read once, when a training starts (`p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -83,22 +83,33 @@ class Encoder(nn.Module):
         Returns:
             The grid; cells are (B, h * w, C), unnormalised activations.
         """
-        normalised = ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        features = self.features(self._stage(normalised))
+        features = self.features(self._of_stride(self._maps(pixels), pixels, self.config.stride))
         height, width = features.shape[-2:]
         return Grid(features.flatten(2).transpose(1, 2), height, width)
 
-    def _stage(self, normalised: Tensor) -> Tensor:
-        wanted = -(-normalised.shape[-1] // self.config.stride)
+    def pyramid(self, pixels: Tensor, strides: Sequence[int]) -> list[Tensor]:
+        """Pixels (B, 3, H, W) in [0, 1] -> the last feature maps (B, C, h, w) of each stride.
+
+        Raises:
+            ValueError: if the network has no stage of a stride.
+        """
+        maps = self._maps(pixels)
+        return [self._of_stride(maps, pixels, stride) for stride in strides]
+
+    def _maps(self, pixels: Tensor) -> list[Tensor]:
+        normalised = ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         outputs = self.network(normalised, output_hidden_states=True)
-        maps = [*(outputs.hidden_states or ()), outputs.last_hidden_state]
+        return [*(outputs.hidden_states or ()), outputs.last_hidden_state]
+
+    def _of_stride(self, maps: Sequence[Tensor], pixels: Tensor, stride: int) -> Tensor:
+        wanted = -(-pixels.shape[-1] // stride)
         for features in reversed(maps):
             if features.ndim == 4 and features.shape[-1] == wanted:
-                return torch.as_tensor(features)
-        strides = sorted({normalised.shape[-1] // m.shape[-1] for m in maps if m.ndim == 4})
+                return features
+        strides = sorted({pixels.shape[-1] // m.shape[-1] for m in maps if m.ndim == 4})
         raise ValueError(
             f"this {self.config.architecture.get('model_type')} has no stage of stride "
-            f"{self.config.stride}; it offers {strides}"
+            f"{stride}; it offers {strides}"
         )
 
     def train(self, mode: bool = True) -> Encoder:

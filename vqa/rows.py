@@ -19,10 +19,17 @@ from vqa.images import MAX_BYTES
 # copy reads like the Hub's own.
 RENAMES = {"lmms-lab/VQAv2": {"multiple_choice_answer": "answer"}}
 FIELDS = ("question_id", "question", "answer", "answers", "answer_type")
-COLUMNS = ("image", "image_id", "questions", *FIELDS)  # `questions`, or one question a row
+COLUMNS = (
+    "image",
+    "image_id",
+    "fixations",
+    "questions",
+    *FIELDS,
+)  # `questions`, or one question a row
 FILES = {  # what describes the pictures of a folder, by what is needed of them
     "question": ("questions.jsonl", "questions.json", "metadata.jsonl"),
     "caption": ("captions.jsonl", "metadata.jsonl"),
+    "fixations": ("metadata.jsonl",),
     "image": ("metadata.jsonl", "captions.jsonl", "questions.jsonl", "questions.json"),
 }
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -58,6 +65,7 @@ class Row:
     image: bytes  # the picture's file, undecoded; empty where the dataset has no picture
     questions: tuple[Question, ...]  # in the dataset's order
     captions: tuple[str, ...] = ()  # what people said of the picture
+    fixations: tuple[tuple[float, float], ...] = ()  # where they looked: x, y, 1 at the far edges
 
 
 class Rows:
@@ -86,8 +94,9 @@ def open_rows(data: str | Path, split: str = "validation", *, needs: str = "ques
             and `question` or `caption`, and may have `image_id` and the other FIELDS; or a Hub id.
         split: which part of a folder or of a Hub dataset. An image folder's is its folder of that
             name, with a file and pictures of its own; without one, it is all of it.
-        needs: what every row must be able to have: "question", "caption", or "image" for the
-            pictures alone, which a folder may then hold without any file beside them.
+        needs: what every row must be able to have: "question", "caption", "fixations" (lists of
+            x, y), or "image" for the pictures alone, which a folder may then hold without any file
+            beside them.
 
     Returns:
         The rows; an image folder's in the order in which its file first names the pictures, or in
@@ -199,7 +208,8 @@ def _read_record(place: int, record: Mapping[str, Any]) -> Row:
     asked = record.get("questions", [record] if "question" in record else ()) or ()
     questions = tuple(_question(i, fields) for i, fields in enumerate(asked))
     image_id = _known(record.get("image_id"), place)
-    return Row(image_id, _image_bytes(record["image"]), questions, _captions([record]))
+    looked = _fixations([record], f"row {place}")
+    return Row(image_id, _image_bytes(record["image"]), questions, _captions([record]), looked)
 
 
 def _captions(records: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -207,6 +217,14 @@ def _captions(records: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     columns = [r[c] for r in records for c in sorted(filter(_CAPTIONS.fullmatch, r))]
     lists = [[said] if isinstance(said, str) else said or () for said in columns]
     return tuple(str(caption) for said in lists for caption in said if caption)
+
+
+def _fixations(records: Iterable[Mapping[str, Any]], where: str) -> tuple[tuple[float, float], ...]:
+    try:
+        found = [f for record in records for f in record.get("fixations") or ()]
+        return tuple((float(f["x"]), float(f["y"])) for f in found)
+    except (TypeError, KeyError, ValueError) as error:
+        raise BadData(f"{where}: fixations must list {{x, y}}: {error!r}") from error
 
 
 def _image_bytes(image: Mapping[str, Any] | None) -> bytes:
@@ -272,7 +290,8 @@ def _read_picture(folder: Path, place: int, picture: tuple[str, list[Mapping[str
     asked = [entry for entry in entries if "question" in entry]
     questions = tuple(_question(i, fields) for i, fields in enumerate(asked))
     image_id = _known(entries[0].get("image_id"), name)
-    return Row(image_id, _read_file(folder / name), questions, _captions(entries))
+    looked = _fixations(entries, name)
+    return Row(image_id, _read_file(folder / name), questions, _captions(entries), looked)
 
 
 def _one_line(error: BaseException) -> str:

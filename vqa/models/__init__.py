@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from vqa.models.answerer import Answer, Answerer, AnswererConfig
 from vqa.models.captioner import Caption, Captioner, CaptionerConfig
+from vqa.models.gaze import GazeConfig, GazeModel
 
-MODELS = {model.model_type: model for model in (Answerer, Captioner)}
+MODELS = {model.model_type: model for model in (Answerer, Captioner, GazeModel)}
 
 __all__ = [
     "MODELS",
@@ -15,4 +16,6 @@ __all__ = [
     "Caption",
     "Captioner",
     "CaptionerConfig",
+    "GazeConfig",
+    "GazeModel",
 ]

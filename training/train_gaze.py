@@ -1,0 +1,137 @@
+r"""Train the gaze model.
+
+    python -m training.train_gaze --data ../shared/data/gaze \
+        --train_splits osie-train,scene500-train --validation_split osie-validation \
+        --output_dir runs/gaze
+
+It learns end to end, from the first step on. `--recipe training/recipes/gaze-reference.txt` sets
+the flags of the reference recipe: ResNet-50 at 512 x 512, batches of 4, SGD, binary cross-entropy,
+and the checkpoint chosen by SSIM; flags given besides it count more.
+Run the same command again to resume; on several processes run it under `torchrun --nproc_per_node N
+-m training.train_gaze ...`. States and TensorBoard logs are in `<output_dir>.state`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch.utils.data import ConcatDataset
+
+from training.gaze_task import MEASURES, TERMS, GazeLoss, GazeSet, GazeTask
+from training.loop import fit
+from training.pictures import first_pixels
+from training.run import (
+    ERRORS,
+    BadSettings,
+    Run,
+    RunConfig,
+    flag,
+    go_on,
+    parameter_groups,
+    start_encoder,
+    thaw,
+)
+from vqa import checkpoints
+from vqa.models import GazeConfig, GazeModel
+from vqa.rows import BadData, open_rows
+
+SIZES = ("channels", "finest", "output")
+
+
+@dataclass(frozen=True)
+class TrainConfig(RunConfig):
+    """Every setting of a training; each is a flag of the same name."""
+
+    train_splits: str = flag("train", "of `data`, with commas between; `also` has none")
+    validation_split: str = flag("validation", "of `data`")
+    channels: int = flag(96, "of the decoder's maps")
+    finest: int = flag(4, "stride of the finest map of the encoder that is used")
+    output: str = flag("softmax", "softmax, or sigmoid for binary cross-entropy")
+    dropout: float = flag(0.2, "of the decoder's channels")
+    kl: float = flag(1.0, "weight of the divergence from the density")
+    cc: float = flag(1.0, "weight of 1 - correlation with the density")
+    nss: float = flag(0.1, "weight of -NSS at the fixations")
+    bce: float = flag(0.0, "weight of the binary cross-entropy against the density over its peak")
+    measure: str = flag("cc", f"what chooses the checkpoint: {', '.join(MEASURES)}")
+
+    def __post_init__(self) -> None:
+        self.refuse_with_start(SIZES)
+        if self.measure not in MEASURES:
+            known = ", ".join(MEASURES)
+            raise BadSettings(f"measure is {self.measure!r}; it can be {known}")
+        if not any(getattr(self, term) for term in TERMS):
+            raise BadSettings(f"one of {', '.join(TERMS)} must have a weight")
+
+
+def build(config: TrainConfig) -> GazeModel:
+    """The gaze model to go on from, or a fresh one on a pretrained encoder."""
+    if config.start:
+        model: GazeModel = go_on(GazeModel, config)
+        return model
+    encoder = start_encoder(config)
+    sizes = {name: getattr(config, name) for name in (*SIZES, "dropout")}
+    model = GazeModel(GazeConfig(encoder=encoder.config, **sizes))
+    model.encoder.load_state_dict(encoder.state_dict())
+    return model
+
+
+def train(config: TrainConfig) -> Path:
+    """Train and save.
+
+    Returns:
+        The checkpoint's directory, `config.output_dir`.
+
+    Raises:
+        BadData: if the data cannot be read.
+        TrainingDiverged: if the loss becomes NaN or infinite.
+        OtherSettings: if states of a run with other settings are there.
+    """
+    run = Run.begin(config, "gaze")
+    (learnt, validation), model = run.prepare(lambda: _read(config), lambda _: build(config))
+    size = model.encoder.config.image_size
+    thaw(model.encoder, config, first_pixels(learnt, size))
+    task = GazeTask(
+        model,
+        GazeLoss(model, {term: getattr(config, term) for term in TERMS}),
+        train=GazeSet(learnt, size, augment=True, seed=config.seed),
+        validation=GazeSet(validation, size),
+        groups=parameter_groups(model, config, config.tune_lr),
+        accelerator=run.accelerator,
+        best=run.work / "tune-best",
+    )
+    task.measure = MEASURES[config.measure]
+    progress = fit(task, config.schedule(config.tune_epochs), run.accelerator, run.work / "tune")
+    return run.end(checkpoints.load_as(GazeModel, task.best), progress.cpu_seconds)
+
+
+def _read(config: TrainConfig) -> tuple[ConcatDataset, ConcatDataset]:
+    """Training and validation rows, read lazily."""
+    learnt = [
+        open_rows(config.data, split, needs="fixations") for split in config.train_splits.split(",")
+    ]
+    learnt += [
+        open_rows(folder, "train", needs="fixations")
+        for folder in filter(None, config.also.split(","))
+    ]
+    validation = open_rows(config.data, config.validation_split, needs="fixations")
+    if len(validation) == len(learnt[0]) and validation[0] == learnt[0][0]:
+        raise BadData(f"{config.data}: has no splits of its own; put train and validation apart")
+    return ConcatDataset(learnt), ConcatDataset([validation])
+
+
+def main() -> None:
+    """Read the flags and train."""
+    from transformers import HfArgumentParser
+
+    try:
+        (config,) = HfArgumentParser(TrainConfig).parse_args_into_dataclasses(
+            args_file_flag="--recipe"
+        )
+        print(f"saved to {train(config)}")
+    except ERRORS as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()
