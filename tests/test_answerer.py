@@ -1,12 +1,15 @@
 """The answerer: shapes, masks, the shared projection, the gaze prior, and that it can learn."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_answerer, tiny_rows
+from conftest import tiny_answerer, tiny_gaze, tiny_rows
 
 from training.answer_task import AnswerLoss
 from training.data import QuestionSet
+from vqa import checkpoints
 from vqa.models import Answerer
 from vqa.rows import Question, Row
 from vqa.text import BadText
@@ -37,7 +40,7 @@ def ask(model, batch, **changes):
     batch = {**batch, **changes}
     with torch.no_grad():
         grid = model.encode(batch["pixels"])
-        return model(grid.cells, batch["ids"], batch["owner"], batch.get("gaze"))
+        return model(grid.cells, batch["ids"], batch["owner"])
 
 
 def test_attention_and_word_weights_are_distributions(model, batch):
@@ -71,13 +74,108 @@ def test_a_batch_answers_like_its_single_questions(model, batch):
         torch.testing.assert_close(alone.logits[0], together[i], rtol=0, atol=1e-5)
 
 
-def test_a_gaze_prior_draws_the_attention_to_where_people_look(model, batch):
-    gaze = torch.zeros(8, 16)
-    gaze[:, 5] = 1
-    without, with_gaze = ask(model, batch), ask(model, batch, gaze=gaze)
-    assert (with_gaze.attention[..., 5] > 5 * without.attention[..., 5]).all()
-    flat = ask(model, batch, gaze=torch.full((8, 16), 1 / 16))
-    torch.testing.assert_close(flat.attention, without.attention)
+GAZE = tiny_gaze().config
+
+
+def test_without_a_gate_gaze_draws_the_attention_to_where_people_look(batch):
+    model = tiny_answerer(gaze=GAZE, fusion="prior")
+    looks = torch.zeros(8, 16)
+    looks[:, 5] = 1
+    drawn, flat = (see(model, batch, each) for each in (looks, even()))
+    assert (drawn.attention[..., 5] > 5 * flat.attention[..., 5]).all()
+    assert torch.equal(drawn.trust, torch.ones(int(batch["count"])))
+    # An even gaze says nothing: as if there were none.
+    model.gaze = None
+    torch.testing.assert_close(see(model, batch, None).attention, flat.attention)
+
+
+def test_the_question_decides_how_far_gaze_is_trusted(batch):
+    torch.manual_seed(0)
+    model = tiny_answerer(gaze=GAZE, fusion="gated")
+    looks = torch.zeros(8, 16)
+    looks[:, 5] = 1
+    torch.testing.assert_close(see(model, batch, looks).trust, torch.full((24,), 0.3))
+    with torch.no_grad():
+        means = model.question(batch["ids"])[0].mean(0)
+        model.gate.weight.copy_(torch.randn(1, 32))
+        model.gate.bias.copy_(-(model.gate.weight @ means))  # about 0 on average
+    found, flat = see(model, batch, looks), see(model, batch, even())
+    assert {bool(t > 0) for t in found.trust} == {True, False}
+    rises = (found.attention[..., 5] > flat.attention[..., 5]).all(dim=1)
+    assert torch.equal(rises, found.trust > 0)  # below 0 it looks away
+
+
+@pytest.mark.parametrize("fusion", ["multiply", "residual"])
+def test_cells_are_weighed_by_gaze(batch, fusion):
+    model = tiny_answerer(gaze=GAZE, fusion=fusion)
+    looks = torch.zeros(8, 16)
+    looks[:, 5] = 1
+    cells = model.encode(batch["pixels"]).cells
+    weighed, prior = model._weigh(torch.cat([cells[..., :-1], looks.unsqueeze(-1)], dim=-1))
+    assert prior is None
+    away, there = (1, 17) if fusion == "residual" else (0, 16)
+    torch.testing.assert_close(weighed[:, 4], away * cells[:, 4, :-1])
+    torch.testing.assert_close(weighed[:, 5], there * cells[:, 5, :-1])
+
+
+@pytest.mark.parametrize("size", [64, 32])
+def test_the_looks_on_the_cells_are_those_of_the_gaze_model(batch, size):
+    encoder = replace(GAZE.encoder, image_size=size)
+    model = tiny_answerer(gaze=replace(GAZE, encoder=encoder), fusion="prior")
+    grid = model.encode(batch["pixels"])
+    torch.testing.assert_close(grid.cells[..., -1].sum(1), torch.ones(8))
+    if size == 64:
+        maps = model.gaze(batch["pixels"]).view(8, 4, 16, 4, 16).sum((2, 4))
+        torch.testing.assert_close(grid.cells[..., -1], maps.flatten(1))
+
+
+def test_the_control_gives_every_picture_another_ones_gaze(batch):
+    model = tiny_answerer(gaze=GAZE, fusion="gated", wrong_gaze=True)
+    with torch.no_grad():
+        model.controls.copy_(torch.rand(64, 16))
+    together = model.encode(batch["pixels"]).cells[..., -1]
+    alone = torch.cat([model.encode(one[None]).cells[..., -1] for one in batch["pixels"]])
+    assert torch.equal(together, alone)
+    assert len(together.unique(dim=0)) > 4
+    assert all((row == model.controls).all(1).any() for row in together)
+
+
+def see(model, batch, looks):
+    with torch.no_grad():
+        cells = model.encode(batch["pixels"]).cells
+        if looks is not None:
+            cells = torch.cat([cells[..., :-1], looks.unsqueeze(-1)], dim=-1)
+        elif model.gaze is None:
+            cells = cells[..., : model.encoder.channels]
+        return model(cells, batch["ids"], batch["owner"])
+
+
+def even():
+    return torch.full((8, 16), 1 / 16)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fusion": "sum"}, "fusion is 'sum'; it can be none, multiply"),
+        ({"fusion": "gated"}, "a gaze model and a fusion other than none go together"),
+        ({"gaze": GAZE}, "a gaze model and a fusion other than none go together"),
+        ({"wrong_gaze": True}, "wrong_gaze needs a gaze model"),
+        ({"gaze": GAZE, "fusion": "prior", "blind": True}, "no use for gaze"),
+    ],
+)
+def test_settings_of_gaze_that_do_not_go_together_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_answerer(**options)
+
+
+def test_gaze_is_saved_with_the_answerer(batch, tmp_path):
+    model = checkpoints.load(
+        checkpoints.save(tiny_answerer(gaze=GAZE, fusion="gated"), tmp_path / "gated")
+    )
+    again = checkpoints.load(checkpoints.save(model, tmp_path / "again"))
+    assert again.config == model.config
+    assert torch.equal(see(model, batch, None).logits, see(again, batch, None).logits)
 
 
 def test_a_blind_model_never_looks_at_the_picture(batch):

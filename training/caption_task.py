@@ -99,8 +99,10 @@ class SelfCritical(nn.Module):
             return none_of(self)
         cells = encode(self.plain.model, batch)
         with torch.autocast(cells.device.type, enabled=False):
-            reward = self._reward(cells, batch)
-            return self.weight * reward + (1 - self.weight) * self.plain.of(cells, batch)
+            loss = self.weight * self._reward(cells, batch)
+            if self.weight < 1:
+                loss = loss + (1 - self.weight) * self.plain.of(cells, batch)
+            return loss
 
     def _reward(self, cells: Tensor, batch: Batch) -> Tensor:
         model = self.plain.model

@@ -31,7 +31,7 @@ class Eyes(Generic[Model]):
         self, model: Model, lock: threading.RLock, *, cache_bytes: int = CACHE_BYTES
     ) -> None:
         self.model: Model = model.eval().requires_grad_(False)
-        for parameter in model.encoder.parameters():  # the layout that convolutions like best
+        for parameter in model.parameters():  # the layout that convolutions like best
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self._lock, self._grids = lock, GridCache(cache_bytes)

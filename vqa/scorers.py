@@ -16,6 +16,7 @@ from vqa import captioning
 from vqa.encoders import Grid, dry_run
 from vqa.metrics.ptb import ptb_tokenize
 from vqa.models import Answerer, Captioner
+from vqa.models.answerer import Looked
 from vqa.text import BadText
 
 
@@ -41,19 +42,18 @@ class AnswerScorer(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels (B, 3, S, S) in [0, 1] -> logits (B, A), uncalibrated."""
-        _, (logits, _) = self._look(pixels)
-        return logits
+        return self._look(pixels)[1].logits
 
     def attention(self, pixels: Tensor) -> Tensor:
         """Pixels (B, 3, S, S) -> (B, 1, h, w), each sums to 1: the mean of the glimpses."""
-        grid, (_, maps) = self._look(pixels)
-        return maps.mean(dim=1).view(-1, 1, grid.height, grid.width)
+        grid, found = self._look(pixels)
+        return found.attention.mean(dim=1).view(-1, 1, grid.height, grid.width)
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """Logits (B, A) -> calibrated probabilities (B, A)."""
         return self.answerer.probabilities(scores)
 
-    def _look(self, pixels: Tensor) -> tuple[Grid, tuple[Tensor, Tensor]]:
+    def _look(self, pixels: Tensor) -> tuple[Grid, Looked]:
         with torch.no_grad():  # the question does not depend on the pixels
             question, _ = self.answerer.question(self.ids)
         grid, count = self.answerer.encode(pixels), len(pixels)

@@ -2,6 +2,17 @@
 
 The skeleton is Show, Ask, Attend, and Answer (Kazemi and Elqursh 2017) with the gated products of
 Teney et al. 2018 reduced to plain ones, trained with soft cross-entropy on the graded answers.
+
+Where people would look, s, which sums to 1 over the N cells v, can take part in five ways:
+
+    none        not at all
+    multiply    v N s                      cells are scaled (Qiao et al. 2018 weigh features so)
+    residual    v (1 + N s)
+    prior       alpha = softmax(f(v, h) + log(s + 0.05))
+    gated       alpha = softmax(f(v, h) + g(h) log(s + 0.05)), g(h) = w . h + b
+
+In the last the question h decides how far to trust gaze: g may be 0, or negative to look away from
+what draws the eye. It begins at 0.3 for every question.
 """
 
 from __future__ import annotations
@@ -11,12 +22,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqa.encoders import CELL_LENGTH, Encoder, EncoderConfig, Grid
+from vqa.models.gaze import GazeConfig, GazeModel
 from vqa.text import BadText, Vocab, check, tokenize
 
+FUSIONS = ("none", "multiply", "residual", "prior", "gated")
 GAZE_FLOOR = 0.05  # added to a gaze map before its logarithm: no cell is ever ruled out
+GAZE_TRUST = 0.3  # what the gate gives every question before it has learnt
+CONTROLS = 64  # gaze maps of other pictures, for `wrong_gaze`
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,19 @@ class AnswererConfig:
     dropout: float = 0.5  # on words, question, attention's query, attended picture and classifier
     max_words: int = 30  # longer questions are refused: training had none
     blind: bool = False  # question-only ablation: the picture is never looked at
+    gaze: GazeConfig | None = None  # of the model of where people look, for every fusion but none
+    fusion: str = "none"  # none | multiply | residual | prior | gated
+    wrong_gaze: bool = False  # control: each picture gets the gaze map of another one
+
+    def __post_init__(self) -> None:
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"fusion is {self.fusion!r}; it can be {', '.join(FUSIONS)}")
+        if (self.gaze is None) != (self.fusion == "none"):
+            raise ValueError("a gaze model and a fusion other than none go together")
+        if self.gaze is None and self.wrong_gaze:
+            raise ValueError("wrong_gaze needs a gaze model and a fusion")
+        if self.gaze is not None and self.blind:
+            raise ValueError("a blind answerer has no use for gaze")
 
 
 @dataclass(frozen=True)
@@ -46,6 +75,7 @@ class Answer:
     attention: np.ndarray  # (h, w) float32, sums to 1: where the model looked
     word_weights: tuple[tuple[str, float], ...]  # the question's words, weights sum to 1
     unknown: tuple[str, ...]  # words of the question that the model does not know
+    gaze_trust: float | None = None  # weight of where people look in the attention; None: no gaze
 
 
 class AnswererOutput(NamedTuple):
@@ -54,6 +84,15 @@ class AnswererOutput(NamedTuple):
     logits: Tensor  # (Q, A), uncalibrated
     attention: Tensor  # (Q, glimpses, N), each sums to 1
     word_weights: Tensor  # (Q, T), sums to 1, 0 on padding
+    trust: Tensor | None = None  # (Q,), how far gaze weighs in the attention
+
+
+class Looked(NamedTuple):
+    """What questions that are read already make of the pictures, one row a question."""
+
+    logits: Tensor  # (Q, A), uncalibrated
+    attention: Tensor  # (Q, glimpses, N), each sums to 1
+    trust: Tensor | None  # (Q,)
 
 
 class QuestionEncoder(nn.Module):
@@ -90,6 +129,7 @@ class Answerer(nn.Module):
     Config = AnswererConfig
     model_type = "answerer"
     temperature: Tensor
+    controls: Tensor
 
     def __init__(self, config: AnswererConfig, words: Vocab, answers: tuple[str, ...]) -> None:
         super().__init__()
@@ -108,20 +148,39 @@ class Answerer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.rectify = nn.ReLU()  # a module, so that guided backprop finds it
         self.register_buffer("temperature", torch.ones(()))  # fitted on validation
+        self.gaze = None if config.gaze is None else GazeModel(config.gaze)
+        self.gate = nn.Linear(config.hidden_dim, 1) if config.fusion == "gated" else None
+        if self.gate is not None:
+            nn.init.zeros_(self.gate.weight)
+            nn.init.constant_(self.gate.bias, GAZE_TRUST)
+        if config.wrong_gaze:
+            height, width = self.encoder.grid_size
+            even = torch.full((CONTROLS, height * width), 1 / (height * width))
+            self.register_buffer("controls", even)  # set before training
 
     @classmethod
     def from_parts(cls, config: dict[str, Any], vocab: dict[str, list[str]]) -> Answerer:
         """Build from the plain contents of config.json and vocab.json."""
-        encoder = EncoderConfig(**config["encoder"])
         words, answers = Vocab(tuple(vocab["words"])), tuple(vocab["answers"])
-        return cls(AnswererConfig(**{**config, "encoder": encoder}), words, answers)
+        parts: dict[str, Any] = {"encoder": EncoderConfig(**config["encoder"])}
+        if gaze := config.get("gaze"):
+            parts["gaze"] = GazeConfig.from_plain(gaze)
+        return cls(AnswererConfig(**{**config, **parts}), words, answers)
 
     def vocabulary(self) -> dict[str, list[str]]:
         """The contents of vocab.json."""
         return {"words": list(self.words.words), "answers": list(self.answers)}
 
     def encode(self, pixels: Tensor) -> Grid:
-        """Pixels (B, 3, S, S) in [0, 1] -> cells (B, N, C), each of length `CELL_LENGTH`."""
+        """Look at pictures.
+
+        Args:
+            pixels: (B, 3, S, S) in [0, 1].
+
+        Returns:
+            Cells (B, N, C), each of length `CELL_LENGTH`; with gaze (B, N, C + 1), the last entry
+            the share of the looks that falls on the cell.
+        """
         if self.config.blind:
             height, width = self.encoder.grid_size
             shape = (len(pixels), height * width, self.encoder.channels)
@@ -129,44 +188,76 @@ class Answerer(nn.Module):
             constant = CELL_LENGTH / self.encoder.channels**0.5
             return Grid(pixels.new_full(shape, constant), height, width)
         grid: Grid = self.encoder(pixels)
-        return grid.normalised()
+        grid = grid.normalised()
+        if self.gaze is None:
+            return grid
+        looks = self.looks(pixels, (grid.height, grid.width))
+        return grid._replace(cells=torch.cat([grid.cells, looks.unsqueeze(-1)], dim=-1))
 
-    def forward(
-        self, cells: Tensor, ids: Tensor, owner: Tensor, gaze: Tensor | None = None
-    ) -> AnswererOutput:
+    def looks(self, pixels: Tensor, grid_size: tuple[int, int]) -> Tensor:
+        """Pixels (B, 3, S, S) -> the share of people's looks that falls on each cell, (B, N)."""
+        if self.gaze is None:
+            raise ValueError("this answerer has no gaze model")
+        if self.config.wrong_gaze:
+            # Which map is a matter of the picture alone: sums of whole numbers are exact.
+            coarse = (255 * pixels[:, :, ::16, ::16]).round().long()
+            return self.controls[coarse.sum((1, 2, 3)) % len(self.controls)]
+        side = self.gaze.config.encoder.image_size
+        if pixels.shape[-1] != side:
+            pixels = F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True)
+        shares = F.adaptive_avg_pool2d(self.gaze(pixels), grid_size).flatten(1)
+        return shares / shares.sum(dim=1, keepdim=True)
+
+    def forward(self, cells: Tensor, ids: Tensor, owner: Tensor) -> AnswererOutput:
         """Score every answer to every question.
 
         Args:
-            cells: grids of the pictures, (B, N, C), as `encode` returns them.
+            cells: grids of the pictures, as `encode` returns them.
             ids: questions, (Q, T) int64, padded on the right with `Vocab.PAD`.
             owner: (Q,) int64, which picture each question is about: a picture's cells are projected
                 once.
-            gaze: (B, N), where people look, each row sums to 1; a prior on the attention. None for
-                no prior.
 
         Returns:
-            Logits (Q, A), attention (Q, glimpses, N) and word weights (Q, T).
+            Logits (Q, A), attention (Q, glimpses, N), word weights (Q, T) and trust in gaze (Q,).
         """
         question, word_weights = self.question(ids)
-        return AnswererOutput(*self.look(cells, question, owner, gaze), word_weights)
+        found = self.look(cells, question, owner)
+        return AnswererOutput(found.logits, found.attention, word_weights, found.trust)
 
-    def look(
-        self, cells: Tensor, question: Tensor, owner: Tensor, gaze: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The same for questions that are read already, (Q, hidden_dim): logits and attention."""
+    def look(self, cells: Tensor, question: Tensor, owner: Tensor) -> Looked:
+        """The same for questions that are read already, (Q, hidden_dim)."""
+        cells, looks = self._weigh(cells)
         keys = self.rectify(self.cell_key(cells))  # (B, N, d), once a picture
         queries = self.dropout(self.rectify(self.question_key(question)))  # (Q, d)
         # w . (key * query) is (w * query) . key: one small product instead of (Q, N, d).
         weighted = queries.unsqueeze(1) * self.attend.weight  # (Q, glimpses, d)
         scores = weighted @ keys[owner].transpose(1, 2)  # (Q, glimpses, N)
-        if gaze is not None:
-            scores = scores + torch.log(gaze + GAZE_FLOOR)[owner].unsqueeze(1)
+        trust = None
+        if looks is not None:
+            trust = question.new_ones(len(question))
+            if self.gate is not None:
+                trust = self.gate(question).squeeze(-1)
+            prior = torch.log(looks + GAZE_FLOOR)[owner]  # (Q, N)
+            scores = scores + (trust.unsqueeze(-1) * prior).unsqueeze(1)
         attention = scores.softmax(dim=-1)
         picture = (attention @ cells[owner]).flatten(1)  # (Q, glimpses * C)
         fused = self.rectify(self.fuse_question(question)) * self.rectify(
             self.fuse_picture(self.dropout(picture))
         )
-        return self.classify(self.dropout(fused)), attention
+        return Looked(self.classify(self.dropout(fused)), attention, trust)
+
+    def _weigh(self, cells: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Cells as `encode` returns them -> those to look at, and the prior on the attention."""
+        if self.gaze is None:
+            return cells, None
+        cells, looks = cells[..., :-1], cells[..., -1]
+        factor = looks.unsqueeze(-1) * looks.shape[1]  # 1 where people look as often as anywhere
+        match self.config.fusion:
+            case "multiply":
+                return cells * factor, None
+            case "residual":
+                return cells * (1 + factor), None
+        return cells, looks
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Logits (..., A) as calibrated probabilities (..., A)."""
@@ -196,6 +287,7 @@ class Answerer(nn.Module):
             (self.answers[i], float(p)) for p, i in zip(*map(Tensor.tolist, best), strict=True)
         )
         weights = output.word_weights[row, : len(tokens)].tolist()
+        trust = None if output.trust is None else float(output.trust[row])
         return Answer(
             text=top[0][0],
             probability=top[0][1],
@@ -203,6 +295,7 @@ class Answerer(nn.Module):
             attention=output.attention[row].mean(0).view(grid_size).numpy(),
             word_weights=tuple(zip(tokens, weights, strict=True)),
             unknown=tuple(dict.fromkeys(t for t in tokens if t not in self.words)),
+            gaze_trust=trust,
         )
 
 

@@ -31,6 +31,11 @@ class GazeConfig:
     output: str = "softmax"  # softmax | sigmoid
     dropout: float = 0.2  # of the decoder's channels
 
+    @classmethod
+    def from_plain(cls, config: dict[str, Any]) -> GazeConfig:
+        """Build from the plain contents of config.json."""
+        return cls(**{**config, "encoder": EncoderConfig(**config["encoder"])})
+
     def __post_init__(self) -> None:
         if self.output not in OUTPUTS:
             raise ValueError(f"output is {self.output!r}; it can be {', '.join(OUTPUTS)}")
@@ -62,7 +67,7 @@ class GazeModel(nn.Module):
         """Build from the plain contents of config.json; vocab.json is empty."""
         if vocab:
             raise ValueError("a gaze model has no vocabulary, but vocab.json is not empty")
-        return cls(GazeConfig(**{**config, "encoder": EncoderConfig(**config["encoder"])}))
+        return cls(GazeConfig.from_plain(config))
 
     def vocabulary(self) -> dict[str, list[str]]:
         """The contents of vocab.json: nothing."""
