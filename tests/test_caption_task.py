@@ -8,8 +8,9 @@ import pytest
 import torch
 from conftest import draw, tiny_captioner, tiny_rows
 
+from training.annotations import ANNOTATIONS, object_loss
 from training.caption_task import CaptionLoss, SelfCritical, reward_index, targets
-from training.captions import ANNOTATIONS, CaptionSet, build_vocabulary, read_corpus
+from training.captions import CaptionSet, build_vocabulary, read_corpus
 from vqa.models.captioner import DECODERS, END
 from vqa.rows import BadData
 from vqa.text import Vocab
@@ -85,18 +86,18 @@ def test_the_last_step_says_the_end_and_no_step_says_the_unknown_word():
 def test_objects_are_learnt_only_from_pictures_that_somebody_looked_at(annotated):
     model = tiny_captioner()
     some = samples(model, annotated)
-    assert some.objects == {"fruit": 0, "orange": 1}
+    assert some.objects.places == {"fruit": 0, "orange": 1}
     batch = batch_of(some, 7)
     # Picture 2 has lost its captions; 0 and 1 come last, and the orange of 0 is but a colour.
     assert batch["objects"].tolist() == [[-1, -1]] * 5 + [[0, 1], [1, 0]]
-    learner = CaptionLoss(model, 0.0, num_objects=2, object_weight=3.0)
+    learner = CaptionLoss(model, 0.0, object_loss(model.encoder.channels, some.objects, 3.0))
     with torch.no_grad():
         cells = model.encode(batch["pixels"]).cells
-        logits = learner.objects(cells.mean(1))[5:]
+        logits = learner.objects.say(cells.mean(1))[5:]
         wanted = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
         expected = -(wanted * logits.sigmoid().log() + (1 - wanted) * (1 - logits.sigmoid()).log())
-        without = CaptionLoss(model, 0.0, num_objects=2)
-        assert without.objects is None
+        assert object_loss(model.encoder.channels, some.objects, 0.0) is None
+        without = CaptionLoss(model, 0.0)
         found = learner(batch) - without(batch)
     assert found.item() == pytest.approx(3 * expected.sum().item(), rel=1e-4)
     blind = batch | {"objects": torch.full((7, 2), -1.0)}

@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from training.annotations import ObjectLoss
 from training.data import QuestionSet
 from training.loop import Batch
 from training.run import PictureTask, none_of
@@ -15,11 +16,16 @@ from vqa.models import Answerer
 
 
 class AnswerLoss(nn.Module):
-    """Summed soft cross-entropy over the graded answers."""
+    """Summed soft cross-entropy over the graded answers, a question by its weight.
 
-    def __init__(self, model: Answerer) -> None:
+    Args:
+        model: learns.
+        objects: an auxiliary loss, a picture; None for none.
+    """
+
+    def __init__(self, model: Answerer, objects: ObjectLoss | None = None) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.objects = model, objects
 
     def forward(self, batch: Batch) -> Tensor:
         """Loss of a batch of `QuestionSet`, a scalar."""
@@ -27,7 +33,12 @@ class AnswerLoss(nn.Module):
             return none_of(self)
         cells = batch["cells"] if "cells" in batch else self.model.encode(batch["pixels"]).cells
         logits = self.model(cells, batch["ids"], batch["owner"]).logits
-        return -(batch["targets"] * logits.float().log_softmax(-1)).sum()
+        each = -(batch["targets"] * logits.float().log_softmax(-1)).sum(1)
+        total = (batch["weights"] * each).sum()
+        if self.objects is not None:
+            seen = cells[..., : self.model.encoder.channels]  # without gaze
+            total = total + self.objects(seen, batch["objects"])
+        return total
 
 
 class AnswerTask(PictureTask):

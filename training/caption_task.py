@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
+from training.annotations import ObjectLoss
 from training.captions import CaptionSet
 from training.loop import Batch
 from training.run import PictureTask, none_of
@@ -29,17 +30,14 @@ class CaptionLoss(nn.Module):
     Args:
         model: learns.
         smoothing: share of each target that is spread over all words.
-        num_objects: of the auxiliary loss; 0 for none.
-        object_weight: of that loss, a picture, against a word's.
+        objects: an auxiliary loss, a picture; None for none.
     """
 
     def __init__(
-        self, model: Captioner, smoothing: float, num_objects: int = 0, object_weight: float = 0.0
+        self, model: Captioner, smoothing: float, objects: ObjectLoss | None = None
     ) -> None:
         super().__init__()
-        self.model, self.smoothing, self.object_weight = model, smoothing, object_weight
-        wanted = num_objects if object_weight else 0
-        self.objects = nn.Linear(model.encoder.channels, wanted) if wanted else None
+        self.model, self.smoothing, self.objects = model, smoothing, objects
 
     def forward(self, batch: Batch) -> Tensor:
         """Loss of a batch of `CaptionSet`, a scalar."""
@@ -64,14 +62,8 @@ class CaptionLoss(nn.Module):
             )
             total = total + losses.sum()
         if self.objects is not None:
-            total = total + self.object_weight * self._objects(cells, batch["objects"])
+            total = total + self.objects(cells, batch["objects"])
         return total
-
-    def _objects(self, cells: Tensor, marks: Tensor) -> Tensor:
-        assert self.objects is not None
-        logits = self.objects(cells.mean(dim=1)).float()
-        losses = F.binary_cross_entropy_with_logits(logits, marks.clamp(min=0), reduction="none")
-        return (losses * (marks >= 0)).sum()
 
 
 class SelfCritical(nn.Module):

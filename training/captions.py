@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset
 
+from training.annotations import ObjectLabels, read_annotations
 from training.pictures import NO_FLIP, PictureSet, pad
 from vqa.metrics.ptb import ptb_tokenize
 from vqa.models import Captioner
 from vqa.models.captioner import END
 from vqa.rows import BadData, Row, open_rows
 from vqa.text import Vocab
-
-ANNOTATIONS = "extra_annotations.parquet"  # beside a train split: more captions, and objects
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,8 @@ def read_corpus(data: str, split: str, *, share: float = 1.0, seed: int = 0) -> 
     """Open the pictures of a data set that have captions.
 
     Args:
-        data: as of `vqa.rows.open_rows`. A folder with `ANNOTATIONS` takes captions and objects of
-            its train split from there.
+        data: as of `vqa.rows.open_rows`. Captions and objects of a train split are those of
+            `read_annotations`, where it has any.
         split: which part.
         share: how much of them to take, drawn at random.
         seed: of that.
@@ -53,8 +51,7 @@ def read_corpus(data: str, split: str, *, share: float = 1.0, seed: int = 0) -> 
         BadData: if the data cannot be read, or hold no caption.
     """
     rows = open_rows(data, split, needs="caption")
-    beside = Path(data) / ANNOTATIONS
-    more = _annotations(beside) if split == "train" and beside.is_file() else {}
+    more = read_annotations(data) if split == "train" else {}
     found = [more.get(row.image_id, (row.captions, None)) for row in rows]
     texts = [[tokens for text in said if (tokens := ptb_tokenize(text))] for said, _ in found]
     kept = [place for place, captions in enumerate(texts) if captions]
@@ -65,20 +62,6 @@ def read_corpus(data: str, split: str, *, share: float = 1.0, seed: int = 0) -> 
     return Corpus(
         Subset(rows, places), [texts[place] for place in places], [found[p][1] for p in places]
     )
-
-
-def _annotations(file: Path) -> dict[int | str, tuple[list[str], set[str]]]:
-    """Captions and objects by the picture's id."""
-    from pyarrow import parquet
-
-    # COCO's label of the fruit mostly stands for the colour where it was found in captions alone.
-    return {
-        row["image_id"]: (
-            row["captions"],
-            {o["name"] for o in row["objects"] if not (o["name"] == "orange" and o["in_captions"])},
-        )
-        for row in parquet.read_table(file).to_pylist()
-    }
 
 
 def build_vocabulary(corpus: Corpus, min_count: int) -> Vocab:
@@ -123,8 +106,7 @@ class CaptionSet(PictureSet):
             for texts in corpus.captions
         ]
         self.mirrors = corpus.mirrors()
-        names = sorted(set().union(*(o for o in corpus.objects if o)))
-        self.objects = {name: place for place, name in enumerate(names)}
+        self.objects = ObjectLabels(corpus.objects)
         self.samples = [i for i, ids in enumerate(self.ids) if ids and i not in self.skipped]
         if not self.samples:
             raise BadData(f"no picture has a caption of at most {longest} words")
@@ -158,14 +140,6 @@ class CaptionSet(PictureSet):
             "place": torch.tensor(places, dtype=torch.long),
             "ids": pad(ids, Vocab.PAD),
             "owner": torch.tensor(owner, dtype=torch.long),
-            "objects": torch.stack([self._seen(p) for p in places]) if places else torch.empty(0),
+            "objects": self.objects.marks(places),
             "count": torch.tensor(sum(len(row) + 1 for row in ids)),
         }
-
-    def _seen(self, place: int) -> Tensor:
-        seen = self.corpus.objects[place]
-        if seen is None:
-            return torch.full((len(self.objects),), -1.0)
-        marks = torch.zeros(len(self.objects))
-        marks[[self.objects[name] for name in seen]] = 1.0
-        return marks

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from training.annotations import ObjectLabels
 from training.pictures import NO_FLIP, PictureSet, pad
 from vqa.models import Answerer
 from vqa.rows import BadData, Question, Row
@@ -54,6 +56,7 @@ class Asked:
     ids: list[int]
     target: dict[int, float]  # answer number -> share; sums to 1
     mirrors: bool  # whether the answer survives a mirrored picture
+    weight: float  # of its loss
 
 
 class QuestionSet(PictureSet):
@@ -62,6 +65,8 @@ class QuestionSet(PictureSet):
     Args:
         rows: the data; rows without any question that has a known answer are left out.
         model: whose vocabularies and picture size to use.
+        weights: of the questions, by their source; 1 for the data set's own.
+        objects: what can be seen in each picture, if anybody looked.
         augment: as of `PictureSet`.
         cells: as of `PictureSet`.
         seed: as of `PictureSet`.
@@ -75,6 +80,8 @@ class QuestionSet(PictureSet):
         rows: Sequence[Row],
         model: Answerer,
         *,
+        weights: Mapping[str, float] = MappingProxyType({}),
+        objects: Sequence[set[str] | None] = (),
         augment: bool = False,
         cells: Sequence[np.ndarray] = (),
         seed: int = 0,
@@ -83,10 +90,12 @@ class QuestionSet(PictureSet):
         super().__init__(rows, size, augment=augment, cells=cells, seed=seed)
         self.num_answers = len(model.answers)
         numbers = {answer: i for i, answer in enumerate(model.answers)}
+        weights = {"": 1.0, **weights}
         asked = [
-            [a for q in rows[place].questions if (a := _asked(q, model, numbers))]
+            [a for q in rows[place].questions if (a := _asked(q, model, numbers, weights))]
             for place in range(len(rows))
         ]
+        self.objects = ObjectLabels(objects or [None] * len(rows))
         self.samples = [(i, a) for i, a in enumerate(asked) if a and i not in self.skipped]
         if not self.samples:
             raise BadData("no question has an answer that is in the model's vocabulary")
@@ -102,9 +111,10 @@ class QuestionSet(PictureSet):
 
         Returns:
             `pixels` (B, 3, S, S) or `cells` (B, N, C), `ids` (Q, T), `owner` (Q,), `targets` (Q,
-            A), `count` () = Q.
+            A), `weights` (Q,), `objects` (B, O) of `ObjectLabels`, `count` () = the weights' sum.
         """
         kept: list[Tensor] = []
+        places: list[int] = []
         asked: list[tuple[int, Asked]] = []
         for epoch, sample in picks:
             row, questions = self.samples[sample]
@@ -112,7 +122,9 @@ class QuestionSet(PictureSet):
             if picture is not None:
                 asked += [(len(kept), question) for question in questions]
                 kept.append(picture)
-        return {**self.stack(kept), **self._collate(asked)}
+                places.append(row)
+        objects = self.objects.marks(places)
+        return {**self.stack(kept), "objects": objects, **self._collate(asked)}
 
     def _collate(self, asked: list[tuple[int, Asked]]) -> dict[str, Tensor]:
         targets = torch.zeros(len(asked), self.num_answers)
@@ -123,11 +135,14 @@ class QuestionSet(PictureSet):
             "ids": pad([a.ids for _, a in asked], Vocab.PAD),
             "owner": torch.tensor([owner for owner, _ in asked], dtype=torch.long),
             "targets": targets,
-            "count": torch.tensor(len(asked)),
+            "weights": torch.tensor([question.weight for _, question in asked]),
+            "count": torch.tensor(float(sum(question.weight for _, question in asked))),
         }
 
 
-def _asked(question: Question, model: Answerer, numbers: dict[str, int]) -> Asked | None:
+def _asked(
+    question: Question, model: Answerer, numbers: dict[str, int], weights: Mapping[str, float]
+) -> Asked | None:
     graded = graded_answers(question)
     known = {numbers[a]: s for a, s in graded.items() if a in numbers}
     total = sum(known.values())
@@ -135,8 +150,9 @@ def _asked(question: Question, model: Answerer, numbers: dict[str, int]) -> Aske
         ids = model.question_ids(question.text)
     except BadText:
         return None
-    if not total:
+    if not total or not weights.get(question.source):
         return None
     said = {*tokenize(check(question.text)), *(word for a in graded for word in a.split())}
     mirrors = not NO_FLIP & said
-    return Asked(ids, {a: s / total for a, s in known.items()}, mirrors)
+    weight = weights.get(question.source, 0.0)
+    return Asked(ids, {a: s / total for a, s in known.items()}, mirrors, weight)

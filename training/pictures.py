@@ -191,8 +191,10 @@ def _broken(cells: np.ndarray) -> list[int]:
 
 def _encoded(model: Sees, path: Path, see: See, num_rows: int) -> np.ndarray:
     if not path.exists():
-        height, width = model.encoder.grid_size
-        shape = (num_rows, height * width, model.encoder.channels)
+        size = model.encoder.config.image_size
+        with torch.inference_mode():  # the model tells the shape of its grid best
+            grid = model.encode(torch.zeros(1, 3, size, size, device=model.encoder.mean.device))
+        shape = (num_rows, *grid.cells.shape[1:])
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(f".{os.getpid()}.npy")
         cells = np.lib.format.open_memmap(fresh, "w+", np.float16, shape)
@@ -227,6 +229,11 @@ def _key(model: Sees, rows: Sequence[Row]) -> str:
     digest.update(repr((model.encoder.config, CELL_LENGTH, precision)).encode())
     for tensor in model.encoder.state_dict().values():
         digest.update(tensor.cpu().numpy().tobytes())
+    gaze = getattr(model, "gaze", None)
+    if gaze is not None:  # it is part of the cells
+        digest.update(repr((gaze.config, getattr(model, "controls", None) is None)).encode())
+        for tensor in (*gaze.state_dict().values(), getattr(model, "controls", torch.empty(0))):
+            digest.update(tensor.cpu().numpy().tobytes())
     for place in range(len(rows)):
         digest.update(rows[place].image)
     return digest.hexdigest()

@@ -207,7 +207,7 @@ def parameter_groups(model: Model, config: RunConfig, lr: float) -> list[dict[st
     """
     encoder = list(model.encoder.parameters())
     inside = set(map(id, encoder))
-    head = [p for p in model.parameters() if id(p) not in inside]
+    head = [p for p in model.parameters() if id(p) not in inside and p.requires_grad]
     groups = [{"params": head, "lr": lr, "weight_decay": config.weight_decay}]
     if tuned := [p for p in encoder if p.requires_grad]:
         groups.append({"params": tuned, "lr": config.encoder_lr, "weight_decay": 0.0})

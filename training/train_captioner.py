@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from training.annotations import object_loss
 from training.caption_task import CaptionLoss, CaptionTask, SelfCritical, reward_index
 from training.captions import CaptionSet, Corpus, build_vocabulary, read_corpus
 from training.loop import Progress, fit
@@ -169,9 +170,9 @@ def _run_stage(
 
 
 def _learner(stage: str, model: Captioner, train_set: CaptionSet, config: TrainConfig) -> nn.Module:
-    plain = CaptionLoss(model, config.smoothing, len(train_set.objects), config.object_weight)
     if stage != "critical":
-        return plain
+        objects = object_loss(model.encoder.channels, train_set.objects, config.object_weight)
+        return CaptionLoss(model, config.smoothing, objects)
     return SelfCritical(
         CaptionLoss(model, config.smoothing),
         reward_index(train_set),

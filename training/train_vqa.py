@@ -12,18 +12,23 @@ ablation. Run the same command again to resume; on several processes run it unde
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import ConcatDataset
 
+from training.annotations import MoreQuestions, object_loss, parse_weights
 from training.answer_task import AnswerLoss, AnswerTask, fit_temperature
+from training.caption_questions import SOURCE
 from training.data import QuestionSet, build_vocabularies
 from training.loop import Progress, fit
-from training.pictures import encode_rows, first_pixels
+from training.pictures import decode, encode_rows, first_pixels
 from training.run import (
     ERRORS,
+    BadSettings,
     HeadFirstConfig,
     Run,
     flag,
@@ -32,11 +37,13 @@ from training.run import (
     start_encoder,
     thaw,
 )
-from vqa import checkpoints
-from vqa.models import Answerer, AnswererConfig
+from vqa import checkpoints, images
+from vqa.models import Answerer, AnswererConfig, GazeModel
+from vqa.models.answerer import CONTROLS, FUSIONS
 from vqa.rows import BadData, Row, open_rows
 
 SIZES = ("word_dim", "hidden_dim", "attention_dim", "fused_dim", "glimpses", "blind")
+GAZE = ("gaze", "gaze_size", "fusion", "wrong_gaze")
 
 
 @dataclass(frozen=True)
@@ -50,11 +57,35 @@ class TrainConfig(HeadFirstConfig):
     fused_dim: int = flag(1024, "where question and attended picture meet")
     glimpses: int = flag(2, "attention maps a question")
     dropout: float = flag(0.5, "everywhere in the head")
+    gaze: str = flag("", "gaze model of ours that takes part: a name, folder or Hub id")
+    gaze_size: int = flag(192, "side in pixels at which it looks")
+    fusion: str = flag("none", f"how it takes part: {', '.join(FUSIONS)}")
+    wrong_gaze: bool = flag(False, "control: each picture gets the gaze map of another one")
+    tune_gaze: bool = flag(False, "end to end, the gaze model learns too")
+    more: str = flag("", "sources of further questions and their weights: pope=1,captions=0.25")
+    captions: str = flag("", "further folders that have captions alone, with commas between")
+    object_weight: float = flag(0.0, "of the objects' auxiliary loss, a picture")
     word_min_count: int = flag(2, "rarer question words are unknown")
     answer_min_count: int = flag(2, "rarer answers are not learnt")
 
     def __post_init__(self) -> None:
-        self.refuse_with_start((*SIZES, "word_min_count", "answer_min_count"))
+        self.refuse_with_start((*SIZES, *GAZE, "word_min_count", "answer_min_count"))
+        if bool(self.gaze) != (self.fusion != "none") and not self.start:
+            raise BadSettings("gaze and a fusion other than none go together")
+        weights = self.weights()
+        if self.captions and SOURCE not in weights:
+            raise BadSettings(f"captions need a weight: --more {SOURCE}=0.25")
+
+    def weights(self) -> dict[str, float]:
+        """Of further questions, by their source.
+
+        Raises:
+            BadSettings: if `more` does not list sources and weights.
+        """
+        try:
+            return parse_weights(self.more)
+        except ValueError as error:
+            raise BadSettings(f"more: {error}") from error
 
 
 def build(config: TrainConfig, rows: Sequence[Row]) -> Answerer:
@@ -64,10 +95,33 @@ def build(config: TrainConfig, rows: Sequence[Row]) -> Answerer:
     words, answers = build_vocabularies(rows, config.word_min_count, config.answer_min_count)
     encoder = start_encoder(config)
     sizes = {"num_words": len(words), "num_answers": len(answers)}
-    shared = {name: getattr(config, name) for name in (*SIZES, "dropout")}
+    kept = (*SIZES, "dropout", "fusion", "wrong_gaze")
+    shared: dict[str, Any] = {name: getattr(config, name) for name in kept}
+    gaze = checkpoints.load_as(GazeModel, config.gaze) if config.gaze else None
+    if gaze is not None:
+        seen = replace(gaze.config.encoder, image_size=config.gaze_size)
+        shared["gaze"] = replace(gaze.config, encoder=seen)
     model = Answerer(AnswererConfig(encoder=encoder.config, **sizes, **shared), words, answers)
     model.encoder.load_state_dict(encoder.state_dict())
+    if gaze is not None and model.gaze is not None:
+        model.gaze.load_state_dict(gaze.state_dict())
+    if config.wrong_gaze:
+        _draw_controls(model, rows, config.seed)
     return model
+
+
+@torch.no_grad()
+def _draw_controls(model: Answerer, rows: Sequence[Row], seed: int) -> None:
+    """Keep the gaze on a few training pictures, for all others to be given."""
+    drawn = np.random.default_rng(seed).permutation(len(rows))[: 2 * CONTROLS]
+    size = model.config.encoder.image_size
+    pictures = (decode(rows[int(place)], size) for place in drawn)
+    seen = [images.to_pixels(picture, size) for picture in pictures if picture is not None]
+    if not seen:
+        raise BadData("no picture decodes")
+    pixels = torch.cat([seen[i % len(seen)] for i in range(CONTROLS)])
+    right = [model.looks(part, model.encoder.grid_size, wrong=False) for part in pixels.split(16)]
+    model.controls.copy_(torch.cat(right))
 
 
 def train(config: TrainConfig) -> Path:
@@ -94,12 +148,28 @@ def train(config: TrainConfig) -> Path:
     return run.end(model, cpu_seconds)
 
 
-def _read(config: TrainConfig) -> tuple[Sequence[Row], Sequence[Row]]:
+class Learnt(ConcatDataset):
+    """Training rows of several folders."""
+
+    def objects(self) -> list[set[str] | None]:
+        """What can be seen in each picture; None where nobody looked."""
+        return [seen for part in self.datasets for seen in part.objects()]
+
+
+def _read(config: TrainConfig) -> tuple[Learnt, Sequence[Row]]:
     """Training and validation rows, read lazily."""
-    folders = [config.data, *filter(None, config.also.split(","))]
-    train_rows = ConcatDataset([open_rows(folder, "train") for folder in folders])
+    weights = config.weights()
+    parts = [
+        MoreQuestions(open_rows(folder, "train", needs=needs), folder, weights, config.seed)
+        for needs, folders in (
+            ("question", f"{config.data},{config.also}"),
+            ("caption", config.captions),
+        )
+        for folder in filter(None, folders.split(","))
+    ]
+    train_rows = Learnt(parts)
     validation = open_rows(config.data, "validation")
-    if len(validation) == len(train_rows) and validation[0] == train_rows[0]:
+    if len(validation) == len(train_rows) and validation[0] == parts[0].rows[0]:
         raise BadData(f"{config.data}: has no splits of its own; put train and validation apart")
     return train_rows, validation
 
@@ -108,7 +178,7 @@ def _run_stage(
     stage: str,
     epochs: int,
     model: Answerer,
-    rows: tuple[Sequence[Row], Sequence[Row]],
+    rows: tuple[Learnt, Sequence[Row]],
     run: Run,
 ) -> tuple[Answerer, Progress]:
     """One stage, from the model it is given to the best model it saw."""
@@ -120,10 +190,22 @@ def _run_stage(
         cells = _encode(model, rows, run)
     else:
         thaw(model.encoder, config, first_pixels(rows[0], model.encoder.config.image_size))
+    if model.gaze is not None:
+        model.gaze.requires_grad_(not frozen and config.tune_gaze)
+    learnt = QuestionSet(
+        rows[0],
+        model,
+        weights=config.weights(),
+        objects=rows[0].objects(),
+        augment=not frozen,
+        cells=cells[0],
+        seed=config.seed,
+    )
+    objects = object_loss(model.encoder.channels, learnt.objects, config.object_weight)
     task = AnswerTask(
         model,
-        AnswerLoss(model),
-        train=QuestionSet(rows[0], model, augment=not frozen, cells=cells[0], seed=config.seed),
+        AnswerLoss(model, objects),
+        train=learnt,
         validation=QuestionSet(rows[1], model, cells=cells[1]),
         groups=parameter_groups(model, config, config.head_lr if frozen else config.tune_lr),
         accelerator=accelerator,

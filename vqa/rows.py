@@ -51,6 +51,7 @@ class Question:
     answer: str | None  # the one the dataset settles on
     answers: tuple[str, ...]  # what each person said: ten for VQA v2, fewer or none elsewhere
     answer_type: str  # the dataset's own word, such as "yes/no" or "number"; may be empty
+    source: str = ""  # who asked, where it is not the dataset itself
 
 
 @dataclass(frozen=True)

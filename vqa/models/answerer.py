@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from vqa.encoders import CELL_LENGTH, Encoder, EncoderConfig, Grid
 from vqa.models.gaze import GazeConfig, GazeModel
+from vqa.models.question import QuestionEncoder
 from vqa.text import BadText, Vocab, check, tokenize
 
 FUSIONS = ("none", "multiply", "residual", "prior", "gated")
@@ -95,34 +96,6 @@ class Looked(NamedTuple):
     trust: Tensor | None  # (Q,)
 
 
-class QuestionEncoder(nn.Module):
-    """Words -> one vector, as the attention-weighted mean of an LSTM's states."""
-
-    def __init__(self, config: AnswererConfig) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(config.num_words, config.word_dim, padding_idx=Vocab.PAD)
-        self.lstm = nn.LSTM(config.word_dim, config.hidden_dim, batch_first=True)
-        self.importance = nn.Linear(config.word_dim + config.hidden_dim, 1)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode questions.
-
-        Args:
-            ids: (Q, T) int64 word numbers, padded on the right with `Vocab.PAD`; no row is all
-                padding.
-
-        Returns:
-            The question vectors (Q, hidden_dim) and the weights of their words (Q, T), which sum to
-            1.
-        """
-        words = torch.tanh(self.dropout(self.embedding(ids)))
-        states, _ = self.lstm(words)  # a state never depends on the padding to its right
-        scores = self.importance(torch.cat([words, states], dim=-1)).squeeze(-1)
-        weights = scores.masked_fill(ids == Vocab.PAD, float("-inf")).softmax(dim=1)
-        return self.dropout((weights.unsqueeze(-1) * states).sum(dim=1)), weights
-
-
 class Answerer(nn.Module):
     """Answers questions about pictures; see `AnswererConfig`."""
 
@@ -137,7 +110,9 @@ class Answerer(nn.Module):
         _check_size("answers", len(answers), config.num_answers)
         self.config, self.words, self.answers = config, words, answers
         self.encoder = Encoder(config.encoder)
-        self.question = QuestionEncoder(config)
+        self.question = QuestionEncoder(
+            config.num_words, config.word_dim, config.hidden_dim, config.dropout
+        )
         channels, d = self.encoder.channels, config.attention_dim
         self.cell_key = nn.Linear(channels, d)
         self.question_key = nn.Linear(config.hidden_dim, d)
@@ -148,7 +123,7 @@ class Answerer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.rectify = nn.ReLU()  # a module, so that guided backprop finds it
         self.register_buffer("temperature", torch.ones(()))  # fitted on validation
-        self.gaze = None if config.gaze is None else GazeModel(config.gaze)
+        self.gaze = None if config.gaze is None else GazeModel(config.gaze).eval()
         self.gate = nn.Linear(config.hidden_dim, 1) if config.fusion == "gated" else None
         if self.gate is not None:
             nn.init.zeros_(self.gate.weight)
@@ -194,11 +169,32 @@ class Answerer(nn.Module):
         looks = self.looks(pixels, (grid.height, grid.width))
         return grid._replace(cells=torch.cat([grid.cells, looks.unsqueeze(-1)], dim=-1))
 
-    def looks(self, pixels: Tensor, grid_size: tuple[int, int]) -> Tensor:
-        """Pixels (B, 3, S, S) -> the share of people's looks that falls on each cell, (B, N)."""
+    def train(self, mode: bool = True) -> Answerer:
+        """Switch to training mode; the gaze model stays out of it."""
+        super().train(mode)
+        if self.gaze is not None:
+            self.gaze.eval()
+        return self
+
+    def looks(
+        self, pixels: Tensor, grid_size: tuple[int, int], *, wrong: bool | None = None
+    ) -> Tensor:
+        """Say where people look, cell by cell.
+
+        Args:
+            pixels: (B, 3, S, S) in [0, 1].
+            grid_size: height and width in cells.
+            wrong: whether to give another picture's, as a control; None for as the config says.
+
+        Returns:
+            The share of the looks that falls on each cell, (B, N): each row sums to 1.
+
+        Raises:
+            ValueError: if there is no gaze model.
+        """
         if self.gaze is None:
             raise ValueError("this answerer has no gaze model")
-        if self.config.wrong_gaze:
+        if self.config.wrong_gaze if wrong is None else wrong:
             # Which map is a matter of the picture alone: sums of whole numbers are exact.
             coarse = (255 * pixels[:, :, ::16, ::16]).round().long()
             return self.controls[coarse.sum((1, 2, 3)) % len(self.controls)]

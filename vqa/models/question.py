@@ -1,0 +1,36 @@
+"""Read a question: an LSTM over its words, and how much each of them matters."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vqa.text import Vocab
+
+
+class QuestionEncoder(nn.Module):
+    """Words -> one vector, as the attention-weighted mean of an LSTM's states."""
+
+    def __init__(self, num_words: int, word_dim: int, hidden_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(num_words, word_dim, padding_idx=Vocab.PAD)
+        self.lstm = nn.LSTM(word_dim, hidden_dim, batch_first=True)
+        self.importance = nn.Linear(word_dim + hidden_dim, 1)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode questions.
+
+        Args:
+            ids: (Q, T) int64 word numbers, padded on the right with `Vocab.PAD`; no row is all
+                padding.
+
+        Returns:
+            The question vectors (Q, hidden_dim) and the weights of their words (Q, T), which sum to
+            1.
+        """
+        words = torch.tanh(self.dropout(self.embedding(ids)))
+        states, _ = self.lstm(words)  # a state never depends on the padding to its right
+        scores = self.importance(torch.cat([words, states], dim=-1)).squeeze(-1)
+        weights = scores.masked_fill(ids == Vocab.PAD, float("-inf")).softmax(dim=1)
+        return self.dropout((weights.unsqueeze(-1) * states).sum(dim=1)), weights
