@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,20 +29,21 @@ def create_demo(engine: Engine) -> gr.Blocks:
     """Lay out the page around a loaded engine; `launch` it with `ui.guards.launch_settings`."""
     import gradio as gr
 
-    from ui import ask, describe, guards, theme
+    from ui import ask, describe, gaze, guards, theme
     from ui.examples import CREDITS
 
     age = (guards.SESSION_SECONDS, guards.SESSION_SECONDS)
     with gr.Blocks(title=theme.TITLE, analytics_enabled=False, delete_cache=age) as demo:
         gr.Markdown(f"# {theme.TITLE}\n{theme.SUBTITLE}", elem_id="head")
+        tabs = {"Ask": ask.build}
         if engine.describers:
-            with gr.Tabs(elem_id="tabs"):
-                with gr.Tab("Ask"):
-                    ask.build(engine)
-                with gr.Tab("Caption"):
-                    describe.build(engine)
-        else:
-            ask.build(engine)
+            tabs["Caption"] = describe.build
+        if engine.gazer is not None:
+            tabs["Gaze"] = gaze.build
+        with gr.Tabs(elem_id="tabs") if len(tabs) > 1 else nullcontext():
+            for name, build in tabs.items():
+                with gr.Tab(name) if len(tabs) > 1 else nullcontext():
+                    build(engine)
         gr.Markdown(CREDITS, elem_id="credits")
     return guards.queue(demo)
 
@@ -61,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         action="append",
         help="the same of a describing model; more than one may be given (default: all shipped)",
     )
+    parser.add_argument("--gaze", help="the same of the gaze model (default: the shipped one)")
     flags = parser.parse_args(arguments)
     for name, value in SWITCHES.items():
         os.environ.setdefault(name, value)
@@ -69,10 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from vqa.checkpoints import SHIPPED, BadCheckpoint
     from vqa.engine import Engine
 
-    shipped = [name for name in CAPTIONERS if (SHIPPED / name).is_dir()]
-
+    captioners = flags.captioner or [name for name in CAPTIONERS if (SHIPPED / name).is_dir()]
+    gaze = flags.gaze or ("gaze" if (SHIPPED / "gaze").is_dir() else None)
     try:
-        engine = Engine.load(vqa=flags.vqa, captioners=flags.captioner or shipped)
+        engine = Engine.load(flags.vqa, captioners, gaze)
     except BadCheckpoint as error:
         raise SystemExit(str(error)) from error
     demo = create_demo(engine)

@@ -20,6 +20,7 @@ from vqa.text import BadText
 NO_PICTURE = "There is no picture yet: choose one of the examples, or add your own."
 _PICTURE_SIDE = 960  # pixels of the longer side, as shown
 _DARKEST = 0.6  # shade of a word
+_MINDED = 0.1  # a gaze trust this near 0 changes the attention by less than people would notice
 HEAT_SIDE = 192  # the browser enlarges the map to the picture
 _SHOWN = 16  # pictures kept as shown, a few hundred kB each: people ask more than one question
 
@@ -130,7 +131,18 @@ def layers(picture: Shown, found: Answer) -> dict[str, str]:
         "alt": "The picture",
         "heat": data_uri(heat, "PNG", compress_level=1),
         "words": f"Where the model looked: {overlay.describe(found.attention)}.",
+        "trust": trusts(found.gaze_trust),
     }
+
+
+def trusts(trust: float | None) -> str:
+    """How far a question has the model follow people's gaze, in words; empty without gaze."""
+    if trust is None:
+        return ""
+    follows = "hardly minds where people would look"
+    if abs(trust) >= _MINDED:
+        follows = f"looks {'where' if trust > 0 else 'away from where'} people would look"
+    return f"Gaze trust {trust:.2f}: for this question the model {follows}."
 
 
 def shades(found: Answer) -> list[tuple[str, float]]:
@@ -165,4 +177,5 @@ def as_data(found: Answer) -> dict[str, Any]:
         "looked": overlay.describe(found.attention),
         "word_weights": [list(word) for word in found.word_weights],
         "unknown": list(found.unknown),
+        "gaze_trust": found.gaze_trust,
     }

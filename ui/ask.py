@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from ui import maps, why, widgets
+from ui import maps, whatif, why, widgets
 from ui.answers import NO_PICTURE, Result, answer, as_data, nothing
 from ui.examples import ANY_PICTURE, EXAMPLES
 from ui.guards import MODEL, PRIVATE
@@ -44,7 +44,9 @@ def build(engine: Engine) -> None:
                 ),
                 asked=gr.State(),
             )
-    _answer_in_the_page(engine, asking, result, why.build(engine))
+    reasons, hiding = why.build(engine), whatif.build()
+    whatif.listen(engine, hiding, result.asked)
+    _answer_in_the_page(engine, asking, result, reasons, hiding)
     _answer_programs(engine, asking)
 
 
@@ -65,13 +67,17 @@ def _asking() -> Asking:
     return Asking(picture, pictures, question, button, questions)
 
 
-def _answer_in_the_page(engine: Engine, asking: Asking, result: Result, reasons: why.Why) -> None:
+def _answer_in_the_page(
+    engine: Engine, asking: Asking, result: Result, reasons: why.Why, hiding: whatif.WhatIf
+) -> None:
     picture, pictures, question, button, questions = asking
-    shown = [*result, reasons.section, reasons.heading, *reasons.results]
+    empty = why.cleared(reasons, None) | whatif.cleared(hiding, None)
+    shown = [*result, *empty]
 
     def show(found: Result) -> dict[Any, Any]:
         values = dict(zip(result, found, strict=True))
-        return values | why.cleared(reasons, found.asked)
+        asked = found.asked
+        return values | why.cleared(reasons, asked) | whatif.cleared(hiding, asked)
 
     def ask(path: str | None, text: str) -> dict[Any, Any]:
         return show(answer(engine, path, text))

@@ -24,7 +24,7 @@ _OPACITY = """
 <input type="range" min="0" max="100" value="70">
 <output>70%</output></label>"""
 _FADE = """
-const scope = element.closest('#why, #caption-result') ?? element;
+const scope = element.closest('#why, #caption-result, #gaze-result') ?? element;
 const fade = () => {
   const slider = element.querySelector('input');
   if (!slider) return;
@@ -50,7 +50,7 @@ _VIEW = (
 {{#with value}}"""
     + _STACK
     + """{{/with}}
-<figcaption>{{value.words}}</figcaption>
+<figcaption>{{value.words}}{{#if value.trust}}<br>{{value.trust}}{{/if}}</figcaption>
 </figure>
 <div class="tools">
 <span class="scale" aria-hidden="true">less <img src="{{legend}}" alt=""> more</span>

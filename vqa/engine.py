@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from saliency import faithfulness, registry
 from saliency.types import Explanation, Progress
 from vqa import checkpoints, images
 from vqa.describer import Describer
-from vqa.encoders import Grid
-from vqa.grids import CACHE_BYTES, Eyes
-from vqa.models import Answer, Answerer, Caption, Captioner
+from vqa.gazer import Gazer
+from vqa.grids import CACHE_BYTES
+from vqa.models import Answer, Answerer, Caption, Captioner, GazeModel
+from vqa.responder import Responder, WhatIf
 from vqa.scorers import AnswerScorer
-from vqa.text import BadText, Vocab, normalize_answer
+from vqa.text import BadText, normalize_answer
 
 
 class Engine:
-    """Answers questions about pictures and describes them; safe to share between threads.
+    """Answers questions about pictures, describes them, says where people would look; and why.
+
+    It is safe to share between threads.
 
     Args:
         answerer: the model; it is put into eval mode, and learns no more.
         captioners: models that describe, by name; the first is the one asked if none is named.
+        gaze: model of where people look; None for the answerer's own, if it has one.
         cache_bytes: memory for the grids of the pictures seen last, a model.
     """
 
@@ -36,21 +39,24 @@ class Engine:
         self,
         answerer: Answerer,
         captioners: Mapping[str, Captioner] = MappingProxyType({}),
+        gaze: GazeModel | None = None,
         *,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        self._lock = threading.RLock()
-        self._eyes = Eyes(answerer, self._lock, cache_bytes=cache_bytes)
-        self.answerer = self._eyes.model
+        self.responder = Responder(answerer, cache_bytes=cache_bytes)
+        self.answerer = self.responder.answerer
         self.describers = {
             name: Describer(model, cache_bytes=cache_bytes) for name, model in captioners.items()
         }
+        gaze = gaze or answerer.gaze
+        self.gazer = None if gaze is None else Gazer(gaze)
 
     @classmethod
     def load(
         cls,
         vqa: str | Path = "vqa",
         captioners: Sequence[str | Path] = (),
+        gaze: str | Path | None = None,
         *,
         revision: str | None = None,
     ) -> Engine:
@@ -59,6 +65,7 @@ class Engine:
         Args:
             vqa: the model that answers.
             captioners: the models that describe; none are needed.
+            gaze: the model of where people look; None for the answerer's own, if it has one.
             revision: of `vqa`, if it is a Hub id: branch, tag or commit.
 
         Raises:
@@ -66,50 +73,44 @@ class Engine:
         """
         answerer = checkpoints.load_as(Answerer, vqa, revision=revision)
         return cls(
-            answerer, {str(name): checkpoints.load_as(Captioner, name) for name in captioners}
+            answerer,
+            {str(name): checkpoints.load_as(Captioner, name) for name in captioners},
+            None if gaze is None else checkpoints.load_as(GazeModel, gaze),
         )
 
     def answer(self, picture: images.Source, question: str, *, k: int = 5) -> Answer:
-        """Answer one question about a picture.
-
-        Args:
-            picture: a path, bytes, file object, PIL picture or array.
-            question: in English; words that the model does not know are named in the answer.
-            k: how many of the likeliest answers to return.
-
-        Raises:
-            BadImage: if the picture cannot be read.
-            BadText: if the question is empty or too long.
-        """
-        ids = self.answerer.question_ids(question)
-        return self._ask(self._eyes.grid(picture), [question], [ids], [0], k)[0]
+        """Answer one question about a picture; see `Responder.answer`."""
+        return self.responder.answer(picture, question, k=k)
 
     def answer_batch(
         self, pictures: Sequence[images.Source], questions: Sequence[Sequence[str]], *, k: int = 5
     ) -> list[list[Answer]]:
-        """Answer many questions about many pictures in one pass; nothing is cached.
+        """Answer many questions about many pictures in one pass; see `Responder.answer_batch`."""
+        return self.responder.answer_batch(pictures, questions, k=k)
+
+    def what_if(
+        self, picture: images.Source, question: str, hidden: np.ndarray, *, k: int = 5
+    ) -> WhatIf:
+        """Hide a part of a picture, and ask again; see `Responder.what_if`."""
+        return self.responder.what_if(picture, question, hidden, k=k)
+
+    def gaze(self, picture: images.Source) -> np.ndarray:
+        """Say where people would look, whatever they are asked.
 
         Args:
-            pictures: B pictures.
-            questions: for each picture, its questions.
-            k: how many of the likeliest answers to return.
+            picture: a path, bytes, file object, PIL picture or array.
 
         Returns:
-            For each picture, the answers in the order of its questions.
+            (S, S) float32 over the whole picture squashed to the gaze model's square; sums to 1.
 
         Raises:
-            BadImage: if a picture cannot be read.
-            BadText: if a question is empty or too long.
+            BadImage: if the picture cannot be read.
+            ValueError: if the engine has no gaze model.
         """
-        if len(pictures) != len(questions):
-            raise ValueError(f"{len(pictures)} pictures, but questions for {len(questions)}")
-        owners = [i for i, asked in enumerate(questions) for _ in asked]
-        flat = [question for asked in questions for question in asked]
-        ids = [self.answerer.question_ids(question) for question in flat]
-        if not flat:
-            return [[] for _ in pictures]
-        answers = iter(self._ask(self._eyes.grids(pictures), flat, ids, owners, k))
-        return [[next(answers) for _ in asked] for asked in questions]
+        if self.gazer is None:
+            raise ValueError("there is no gaze model: load the engine with one")
+        found: np.ndarray = self.gazer.maps([picture])[0]
+        return found
 
     def explain(
         self,
@@ -150,7 +151,7 @@ class Engine:
         raw = images.read(picture)
         targets = self._targets(raw, question, answer, k)
         pixels = self.pixels(raw)
-        with self._lock:
+        with self.responder.lock:
             found = registry.explain(
                 scorer, pixels, targets, method, seed=seed, progress=progress, **options
             )
@@ -266,18 +267,14 @@ class Engine:
             NoEvidence: if the explanation has nothing above 0.
         """
         scorer, pixels = self.scorer(question), self.pixels(picture)
-        with self._lock:
+        with self.responder.lock:
             return faithfulness.counterfactual(
                 scorer, pixels, explanation.map, fraction=fraction, seed=seed, progress=progress
             )
 
     def scorer(self, question: str) -> AnswerScorer:
-        """A question's answers as scores of the pixels, for any tool of `saliency`.
-
-        Raises:
-            BadText: if the question is empty or too long.
-        """
-        return AnswerScorer(self.answerer, question).eval()
+        """A question's answers as scores of the pixels; see `Responder.scorer`."""
+        return self.responder.scorer(question)
 
     def _targets(
         self, picture: images.Source, question: str, answer: str | None, k: int
@@ -295,21 +292,9 @@ class Engine:
         return [names.index(wanted)]
 
     def pixels(self, picture: images.Source) -> Tensor:
-        """A picture as the model sees it, (1, 3, S, S) in [0, 1]: squashed to its square.
+        """A picture as the answerer sees it, (1, 3, S, S) in [0, 1]: squashed to its square.
 
         Raises:
             BadImage: if the picture cannot be read.
         """
-        return self._eyes.pixels(picture)
-
-    def _ask(
-        self, grid: Grid, questions: list[str], ids: list[list[int]], owners: list[int], k: int
-    ) -> list[Answer]:
-        longest = max(map(len, ids))
-        padded = torch.tensor([row + [Vocab.PAD] * (longest - len(row)) for row in ids])
-        with self._lock, torch.inference_mode():
-            output = self.answerer(grid.cells, padded, torch.tensor(owners))
-            return [
-                self.answerer.describe(question, output, row, (grid.height, grid.width), k)
-                for row, question in enumerate(questions)
-            ]
+        return self.responder.pixels(picture)

@@ -1,0 +1,141 @@
+"""An answerer behind plain calls. A picture is encoded once, however often it is asked about."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vqa import images
+from vqa.encoders import Grid
+from vqa.grids import CACHE_BYTES, Eyes
+from vqa.models import Answer, Answerer
+from vqa.scorers import AnswerScorer
+from vqa.text import Vocab
+
+
+class WhatIf(NamedTuple):
+    """An answer to a picture, and to the same one with a part of it hidden."""
+
+    before: Answer
+    after: Answer
+    share: float  # of the picture that is hidden, 0..1
+    pixels: Tensor  # (1, 3, S, S) in [0, 1], the picture with the part hidden
+
+
+class Responder:
+    """Answers questions about pictures; safe to share between threads.
+
+    Args:
+        answerer: the model; it is put into eval mode, and learns no more.
+        cache_bytes: memory for the grids of the pictures seen last.
+    """
+
+    def __init__(self, answerer: Answerer, *, cache_bytes: int = CACHE_BYTES) -> None:
+        self.lock = threading.RLock()  # its own thread may ask again, from `progress`
+        self._eyes = Eyes(answerer, self.lock, cache_bytes=cache_bytes)
+        self.answerer = self._eyes.model
+
+    def answer(self, picture: images.Source, question: str, *, k: int = 5) -> Answer:
+        """Answer one question about a picture.
+
+        Args:
+            picture: a path, bytes, file object, PIL picture or array.
+            question: in English; words that the model does not know are named in the answer.
+            k: how many of the likeliest answers to return.
+
+        Raises:
+            BadImage: if the picture cannot be read.
+            BadText: if the question is empty or too long.
+        """
+        ids = self.answerer.question_ids(question)
+        return self._ask(self._eyes.grid(picture), [question], [ids], [0], k)[0]
+
+    def answer_batch(
+        self, pictures: Sequence[images.Source], questions: Sequence[Sequence[str]], *, k: int = 5
+    ) -> list[list[Answer]]:
+        """Answer many questions about many pictures in one pass; nothing is cached.
+
+        Args:
+            pictures: B pictures.
+            questions: for each picture, its questions.
+            k: how many of the likeliest answers to return.
+
+        Returns:
+            For each picture, the answers in the order of its questions.
+
+        Raises:
+            BadImage: if a picture cannot be read.
+            BadText: if a question is empty or too long.
+        """
+        if len(pictures) != len(questions):
+            raise ValueError(f"{len(pictures)} pictures, but questions for {len(questions)}")
+        owners = [i for i, asked in enumerate(questions) for _ in asked]
+        flat = [question for asked in questions for question in asked]
+        ids = [self.answerer.question_ids(question) for question in flat]
+        if not flat:
+            return [[] for _ in pictures]
+        answers = iter(self._ask(self._eyes.grids(pictures), flat, ids, owners, k))
+        return [[next(answers) for _ in asked] for asked in questions]
+
+    def what_if(
+        self, picture: images.Source, question: str, hidden: np.ndarray, *, k: int = 5
+    ) -> WhatIf:
+        """Hide a part of a picture under its mean colour, and ask again.
+
+        Args:
+            picture: a path, bytes, file object, PIL picture or array.
+            question: in English.
+            hidden: what to hide, (H, W) of any size, not 0 there; it covers the whole picture.
+            k: how many of the likeliest answers to return.
+
+        Raises:
+            BadImage: if the picture cannot be read.
+            BadText: if the question is empty or too long.
+            ValueError: if `hidden` is no such array.
+        """
+        if hidden.ndim != 2 or not hidden.size:
+            raise ValueError(f"hidden must be an array (H, W), it is {hidden.shape}")
+        raw = images.read(picture)
+        before, pixels = self.answer(raw, question, k=k), self.pixels(raw)
+        marks = torch.from_numpy(hidden != 0).float()[None, None]
+        mask = F.interpolate(marks, size=pixels.shape[-2:], mode="nearest-exact")
+        covered = torch.where(mask > 0, pixels.mean(dim=(2, 3), keepdim=True), pixels)
+        with self.lock, torch.inference_mode():
+            grid = self.answerer.encode(covered)
+        ids = self.answerer.question_ids(question)
+        after = self._ask(grid, [question], [ids], [0], k)[0]
+        return WhatIf(before, after, float(mask.mean()), covered)
+
+    def pixels(self, picture: images.Source) -> Tensor:
+        """A picture as the model sees it, (1, 3, S, S) in [0, 1]: squashed to its square.
+
+        Raises:
+            BadImage: if the picture cannot be read.
+        """
+        return self._eyes.pixels(picture)
+
+    def scorer(self, question: str) -> AnswerScorer:
+        """A question's answers as scores of the pixels, for any tool of `saliency`.
+
+        Raises:
+            BadText: if the question is empty or too long.
+        """
+        return AnswerScorer(self.answerer, question).eval()
+
+    def _ask(
+        self, grid: Grid, questions: list[str], ids: list[list[int]], owners: list[int], k: int
+    ) -> list[Answer]:
+        longest = max(map(len, ids))
+        padded = torch.tensor([row + [Vocab.PAD] * (longest - len(row)) for row in ids])
+        with self.lock, torch.inference_mode():
+            output = self.answerer(grid.cells, padded, torch.tensor(owners))
+            return [
+                self.answerer.describe(question, output, row, (grid.height, grid.width), k)
+                for row, question in enumerate(questions)
+            ]
