@@ -103,7 +103,8 @@ def _facts(
     return {
         "config": config,
         "training": metrics["training"],
-        "recipe": _recipe(metrics["training"]["config"]),
+        "lineage": (lineage := _lineage(metrics["training"])),
+        "cpu_hours": round(sum(run["cpu_hours"] for run in lineage), 2),
         "results": results,
         "main": main,
         "labels": {name: name for name in results} | LABELS,
@@ -118,8 +119,17 @@ def _facts(
     }
 
 
+def _lineage(training: dict[str, Any]) -> list[dict[str, Any]]:
+    """The trainings that followed each other, the first one first, each with its `recipe`."""
+    before = training.get("started_from")
+    return [
+        *(_lineage(before) if before else []),
+        training | {"recipe": _recipe(training["config"])},
+    ]
+
+
 def _recipe(config: dict[str, Any]) -> str:
-    """The training in words."""
+    """A training in words."""
     captions = "critical_epochs" in config
     part, loss = (
         ("decoder", f"cross-entropy (label smoothing {config['smoothing']:g})")
@@ -147,9 +157,10 @@ def _recipe(config: dict[str, Any]) -> str:
         f"{config['batch_size']} pictures a step, {loss}, "
         f"averaged weights (decay {config['ema']:g}), on {data}"
     )
-    stages = [head, *([tune] if config["tune_epochs"] else [])]
+    stages = [head] if config["head_epochs"] else []
+    stages += [tune] if config["tune_epochs"] else []
     stages += [critical] if captions and config["critical_epochs"] else []
-    return ", ".join([*stages, rest]) + "."
+    return ", ".join([*stages, rest]).removeprefix("then ") + "."
 
 
 def main() -> None:
