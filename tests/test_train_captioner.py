@@ -169,6 +169,19 @@ def test_a_training_may_go_on_from_a_captioner_of_ours_and_says_so(
     assert made["started_from"] == {"commit": "an old one"}
 
 
+def test_a_second_lstm_may_join_a_captioner_of_ours(config, tiny_captioner_checkpoint, tmp_path):
+    settings = TrainConfig(config.data, config.output_dir, start=str(tiny_captioner_checkpoint))
+    before = checkpoints.load_as(Captioner, tiny_captioner_checkpoint).state_dict()
+    both = build(replace(settings, decoder="bilstm"), read_corpus(config.data, "train"))
+    found = both.state_dict()
+    assert both.config.decoder == "bilstm"
+    assert all(torch.equal(found[name], before[name]) for name in before)
+    assert {name.split(".")[1] for name in found if name not in before} == {"1"}
+    kept = checkpoints.save(both, tmp_path / "both")
+    again = build(replace(settings, start=str(kept)), read_corpus(config.data, "train"))
+    assert again.config.decoder == "bilstm"
+
+
 def test_settings_that_do_not_go_together_are_named(config):
     with pytest.raises(BadSettings, match="its own encoder, stride, image_size, word_dim"):
         replace(config, start="captioner")

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BASE = {"head_epochs": "4", "tune_epochs": "0", "dropout": "0.4", "batch_size": "32"}
+BASE = {"head_epochs": "3", "tune_epochs": "0", "dropout": "0.3", "ema": "0.99", "batch_size": "32"}
 VARIANTS: dict[str, dict[str, str]] = {
     "as shipped, but small": {},
     "soft attention": {"attention": "soft"},

@@ -174,12 +174,18 @@ def _training_of(name: str) -> dict[str, Any]:
     return dict(made.get("training", {}))
 
 
-def go_on(kind: type[Any], config: Any) -> Any:
-    """The model of a kind that `config.start` names, with the dropout of this run."""
+def go_on(kind: type[Any], config: Any, **changed: Any) -> Any:
+    """The model of a kind that `config.start` names, with the dropout of this run.
+
+    Args:
+        kind: its class.
+        config: the run's.
+        changed: further fields of its config; what they add to it begins untrained.
+    """
     before = checkpoints.load_as(kind, config.start)
-    settings = {**asdict(before.config), "dropout": config.dropout}
+    settings = {**asdict(before.config), "dropout": config.dropout, **changed}
     model = kind.from_parts(settings, before.vocabulary())
-    model.load_state_dict(before.state_dict())
+    model.load_state_dict(model.state_dict() | before.state_dict())
     return model
 
 

@@ -39,8 +39,8 @@ from vqa.models import Captioner, CaptionerConfig
 from vqa.rows import BadData
 
 SIZES = (
-    "attention",
     "decoder",
+    "attention",
     "word_dim",
     "hidden_dim",
     "attention_dim",
@@ -74,7 +74,7 @@ class TrainConfig(HeadFirstConfig):
     critical_weight: float = flag(0.9, "of the reward; the rest is cross-entropy")
 
     def __post_init__(self) -> None:
-        self.refuse_with_start((*SIZES, "word_min_count"))
+        self.refuse_with_start((*SIZES[1:], "word_min_count"))
         if self.critical_samples < 2:
             raise BadSettings("critical_samples must be 2 or more: each is measured by the others")
 
@@ -82,7 +82,9 @@ class TrainConfig(HeadFirstConfig):
 def build(config: TrainConfig, corpus: Corpus) -> Captioner:
     """The captioner to go on from, or a fresh one for the captions, on a pretrained encoder."""
     if config.start:
-        return go_on(Captioner, config)
+        # One that had one LSTM may get the other; it keeps both if it had both.
+        added = {"decoder": config.decoder} if config.decoder == "bilstm" else {}
+        return go_on(Captioner, config, **added)
     words = build_vocabulary(corpus, config.word_min_count)
     encoder = start_encoder(config)
     shared = {name: getattr(config, name) for name in (*SIZES, "dropout")}
