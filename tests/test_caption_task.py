@@ -45,7 +45,7 @@ def batch_of(some, count=4):
     return some.batch([(0, i) for i in range(count)])
 
 
-def plainly(model, cells, batch, smoothing):
+def plainly(model, cells, batch, smoothing, temperature=1.0):
     """The loss of a batch, caption by caption and word by word."""
     total = 0.0
     for ids, owner in zip(batch["ids"], batch["owner"], strict=True):
@@ -54,7 +54,7 @@ def plainly(model, cells, batch, smoothing):
             given = caption[::-1] if direction else caption
             look = model.look(cells[owner : owner + 1])
             output = model(look, torch.tensor([given]), torch.tensor([0]), direction)
-            shares = output.logits[0].log_softmax(1)
+            shares = (output.logits[0] / temperature).log_softmax(1)
             for place, word in enumerate([*given, model.end]):
                 if word != Vocab.UNK:
                     spread = -shares[place].mean() * smoothing
@@ -199,8 +199,10 @@ def test_a_picture_is_not_mirrored_where_a_caption_says_left_or_right(tmp_path):
     assert asked == [(0, True), (1, False), (2, False)]
 
 
-def critical(model, train_set, weight=1.0, count=4):
-    return SelfCritical(CaptionLoss(model, 0.0), reward_index(train_set), count, weight)
+def critical(model, train_set, weight=1.0, count=4, **options):
+    return SelfCritical(
+        CaptionLoss(model, 0.0), reward_index(train_set), count=count, weight=weight, **options
+    )
 
 
 def test_self_critical_training_makes_captions_with_a_higher_reward_likelier(tiny_data):
@@ -227,6 +229,19 @@ def test_self_critical_training_makes_captions_with_a_higher_reward_likelier(tin
     assert share() > before + 0.3
 
 
+def test_samples_are_drawn_at_the_temperature(tiny_data):
+    model = tiny_captioner()
+    some = samples(model, tiny_data)
+    cells = batch_of(some)["pixels"]
+    with torch.no_grad():
+        cells = model.encode(cells).cells
+    cold, warm = (
+        critical(model, some, temperature=t, count=8)._samples(cells) for t in (1e-3, 1.0)
+    )
+    assert (cold == cold[:, :1]).all()
+    assert not (warm == warm[:, :1]).all()
+
+
 def test_rewards_that_are_all_equal_teach_nothing(tiny_data):
     torch.manual_seed(0)
     model = tiny_captioner()
@@ -239,10 +254,13 @@ def test_rewards_that_are_all_equal_teach_nothing(tiny_data):
     assert all(p.grad is None or p.grad.abs().max() < 1e-5 for p in model.parameters())
 
 
-def test_the_reward_is_cider_with_the_end_as_a_word_and_the_others_as_baseline(tiny_data):
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_the_reward_is_cider_with_the_end_as_a_word_and_the_others_as_baseline(
+    tiny_data, temperature
+):
     model = tiny_captioner()
     some = samples(model, tiny_data)
-    learner = critical(model, some, weight=0.25)
+    learner = critical(model, some, weight=0.25, temperature=temperature)
     words = ["a red square", "there is a red square on the left", "a red", "blue"]
     rows = [model.words.encode(text.split()) for text in words]
     ids = torch.tensor([row + [Vocab.PAD] * (8 - len(row)) for row in rows]).unsqueeze(0)
@@ -261,7 +279,10 @@ def test_the_reward_is_cider_with_the_end_as_a_word_and_the_others_as_baseline(t
         cells = model.encode(batch["pixels"]).cells
         owner = torch.zeros(1, dtype=torch.long)
         losses = torch.stack(
-            [plainly(model, cells, {"ids": ids[:, k], "owner": owner}, 0.0) for k in range(4)]
+            [
+                plainly(model, cells, {"ids": ids[:, k], "owner": owner}, 0.0, temperature)
+                for k in range(4)
+            ]
         )
         others = (rewards.sum() - rewards) / 3
         gain = ((rewards - others) * losses).sum() * batch["count"] / (3 + 8 + 2 + 1 + 4)

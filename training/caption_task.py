@@ -77,13 +77,22 @@ class SelfCritical(nn.Module):
         references: an index made by `reward_index` of the training captions.
         count: samples a picture.
         weight: of the reward, against `plain`.
+        temperature: of the samples and of their gradient: below 1 the captions that the model
+            would choose learn, not those that it would hardly ever say.
     """
 
     def __init__(
-        self, plain: CaptionLoss, references: CiderIndex, count: int, weight: float
+        self,
+        plain: CaptionLoss,
+        references: CiderIndex,
+        *,
+        count: int,
+        weight: float,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
         self.plain, self.references, self.count, self.weight = plain, references, count, weight
+        self.temperature = temperature
 
     def forward(self, batch: Batch) -> Tensor:
         """Loss of a batch of `CaptionSet`, a scalar."""
@@ -103,7 +112,7 @@ class SelfCritical(nn.Module):
         others = (rewards.sum(1, keepdim=True) - rewards) / (self.count - 1)
         owner = torch.arange(len(cells), device=cells.device).repeat_interleave(self.count)
         rows = ids.flatten(0, 1)
-        losses = word_losses(model, model.look(cells), rows, owner)
+        losses = word_losses(model, model.look(cells), rows, owner, temperature=self.temperature)
         gain = ((rewards - others).flatten() * losses).sum()
         # `count` are the words of the references; as many weigh here.
         return gain * batch["count"] / max(1, int((rows != Vocab.PAD).sum()) + len(rows))
@@ -112,7 +121,7 @@ class SelfCritical(nn.Module):
     def _samples(self, cells: Tensor) -> Tensor:
         model = self.plain.model
         model.eval()
-        found = draw(model, model.look(cells), count=self.count)
+        found = draw(model, model.look(cells), count=self.count, temperature=self.temperature)
         model.train()
         return found.words
 
@@ -142,6 +151,7 @@ def word_losses(
     *,
     direction: int = 0,
     smoothing: float = 0.0,
+    temperature: float = 1.0,
 ) -> Tensor:
     """Cross-entropy of captions (R, T), summed over the words and the end of each: (R,)."""
     lengths = (ids != Vocab.PAD).sum(1)
@@ -153,9 +163,8 @@ def word_losses(
         wanted = targets(given, model.end)
         said = wanted != Vocab.PAD
         read, _ = model.read(look, given, owner[rows], direction)
-        each = F.cross_entropy(
-            model.logits(read[said]), wanted[said], label_smoothing=smoothing, reduction="none"
-        )
+        logits = model.logits(read[said]) / temperature
+        each = F.cross_entropy(logits, wanted[said], label_smoothing=smoothing, reduction="none")
         losses.append(each.new_zeros(wanted.shape).masked_scatter(said, each).sum(1))
     return torch.cat(losses)[order.argsort()]
 

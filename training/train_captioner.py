@@ -71,6 +71,7 @@ class TrainConfig(HeadFirstConfig):
     critical_epochs: int = flag(0, "self-critical, on the grids of the tuned encoder")
     critical_lr: float = flag(5e-5, "of the decoder, self-critical")
     critical_samples: int = flag(5, "captions drawn a picture, self-critical")
+    critical_temperature: float = flag(0.5, "at which they are drawn")
     critical_weight: float = flag(0.9, "of the reward; the rest is cross-entropy")
 
     def __post_init__(self) -> None:
@@ -180,6 +181,7 @@ def _learner(stage: str, model: Captioner, train_set: CaptionSet, config: TrainC
         reward_index(train_set),
         count=config.critical_samples,
         weight=config.critical_weight,
+        temperature=config.critical_temperature,
     )
 
 
