@@ -14,9 +14,11 @@ from typing import Any
 
 from benchmarks.latency import RESULTS
 from saliency.registry import METHODS, table
+from vqa.checkpoints import SHIPPED
 
 README = RESULTS.parents[1] / "README.md"
 COVERS = ("changed", "moved changed")
+CAPTIONERS = {"captioner": "LSTM", "captioner-bilstm": "LSTMs in both directions of time"}
 _PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -36,6 +38,8 @@ def filled(text: str) -> str:
         "methods": table,
         "faithfulness": lambda: faithfulness(results["faithfulness"]["methods"]),
         "speed": lambda: speed(results["saliency"]["tasks"]),
+        "captions": captions,
+        "caption_speed": lambda: caption_speed(results["captions"]),
     }
     return _PLACE.sub(lambda found: f"{found[1]}{makers[found[2]]()}\n{found[3]}", text)
 
@@ -79,6 +83,29 @@ def speed(tasks: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:
                 theirs = f"{row['wall']:.2f} | {row['wall ratio']:.2f}" if row else " | "
                 label = "the bare passes" if name == "bare" else name
                 lines.append(f"| {network} | {task} | {ours['wall']:.2f} | {label} | {theirs} |")
+    return "\n".join(lines)
+
+
+def captions() -> str:
+    """The shipped captioners, by their main results."""
+    lines = [
+        "| model | CIDEr | BLEU-1 | BLEU-4 | ROUGE-L | different words |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, label in CAPTIONERS.items():
+        content = json.loads((SHIPPED / name / "metrics.json").read_text(encoding="utf-8"))
+        found = content["results"]["caption"]["metrics"]
+        cells = [str(found[key]) for key in ("cider", "bleu1", "bleu4", "rouge_l", "words")]
+        lines.append(f"| [{label}](model_cards/{name}/README.md) | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def caption_speed(measured: dict[str, Any]) -> str:
+    """What a search costs beside the bare arithmetic."""
+    lines = ["| | ms | search / this |", "|---|---|---|"]
+    for name, milliseconds in measured["milliseconds"].items():
+        ratio = measured["ratios"].get(name)
+        lines.append(f"| {name} | {milliseconds:.2f} | {'' if ratio is None else f'{ratio:.2f}'} |")
     return "\n".join(lines)
 
 

@@ -20,10 +20,12 @@ LABELS = {  # how a card names a result of metrics.json; others by their own nam
     "answer": "**this model**",
     "blind": "question only",
     "caption": "**this model, beam 3**",
+    "gaze": "**this model**",
 }
 COLUMNS = {
     "answerer": ("all", "yes/no", "number", "other", "not yes/no", "calibration_error"),
     "captioner": ("cider", "bleu1", "bleu4", "rouge_l", "words", "most_frequent"),
+    "gaze": ("cc", "nss", "auc_judd", "sim", "kl", "auc_shuffled", "information_gain"),
 }
 CARDS: dict[str, dict[str, Any]] = {  # what the card's header says of each kind of model
     "answerer": {
@@ -44,6 +46,13 @@ CARDS: dict[str, dict[str, Any]] = {  # what the card's header says of each kind
         "model_name": "SeeWhy captioner",
         "main": "caption",
         "metrics": {"cider": ("cider", "CIDEr x 100"), "bleu4": ("bleu", "BLEU-4 x 100")},
+    },
+    "gaze": {
+        "pipeline_tag": "image-segmentation",  # the nearest there is
+        "tags": ["saliency", "gaze", "eye-tracking", "explainability"],
+        "model_name": "SeeWhy gaze model",
+        "main": "gaze",
+        "metrics": {"cc": ("cc", "CC"), "nss": ("nss", "NSS"), "auc_judd": ("auc", "AUC-Judd")},
     },
 }
 
@@ -130,37 +139,44 @@ def _lineage(training: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _recipe(config: dict[str, Any]) -> str:
     """A training in words."""
-    captions = "critical_epochs" in config
-    part, loss = (
-        ("decoder", f"cross-entropy (label smoothing {config['smoothing']:g})")
-        if captions
-        else ("head", "soft cross-entropy on graded answers")
+    gaze, captions = "kl" in config, "critical_epochs" in config
+    part = "decoder" if gaze or captions else "head"
+    folders = (config["data"], *filter(None, config["also"].split(",")))
+    splits = (
+        f"{config['train_splits'].replace(',', ' and ')} of " if gaze else "the train split of "
     )
-    head = (
-        f"{config['head_epochs']} epochs of the {part} on the frozen encoder's grids "
-        f"(AdamW, learning rate {config['head_lr']:g})"
-    )
-    data = "the train split of " + " and of ".join(
-        Path(folder).name for folder in (config["data"], *filter(None, config["also"].split(",")))
-    )
-    tune = (
-        f"then {config['tune_epochs']} epochs end to end ({part} {config['tune_lr']:g}, encoder "
-        f"{config['encoder_lr']:g}, mirrored and cropped pictures)"
-    )
-    critical = (
-        f"then {config['critical_epochs']} epochs of self-critical training on CIDEr "
-        f"({config['critical_samples']} samples a picture, learning rate {config['critical_lr']:g})"
-        if captions
-        else ""
-    )
+    stages = []
+    if config.get("head_epochs"):
+        stages.append(
+            f"{config['head_epochs']} epochs of the {part} on the frozen encoder's grids "
+            f"(AdamW, learning rate {config['head_lr']:g})"
+        )
+    if config["tune_epochs"]:
+        stages.append(
+            f"{config['tune_epochs']} epochs end to end ({part} {config['tune_lr']:g}, encoder "
+            f"{config['encoder_lr']:g}, mirrored and cropped pictures)"
+        )
+    if config.get("critical_epochs"):
+        stages.append(
+            f"{config['critical_epochs']} epochs of self-critical training on CIDEr "
+            f"({config['critical_samples']} samples a picture, learning rate "
+            f"{config['critical_lr']:g})"
+        )
     rest = (
-        f"{config['batch_size']} pictures a step, {loss}, "
-        f"averaged weights (decay {config['ema']:g}), on {data}"
+        f"{config['batch_size']} pictures a step, {_loss(config)}, "
+        f"averaged weights (decay {config['ema']:g}), on {splits}"
+        + " and of ".join(Path(folder).name for folder in folders)
     )
-    stages = [head] if config["head_epochs"] else []
-    stages += [tune] if config["tune_epochs"] else []
-    stages += [critical] if captions and config["critical_epochs"] else []
-    return ", ".join([*stages, rest]).removeprefix("then ") + "."
+    return ", then ".join(stages) + f", {rest}."
+
+
+def _loss(config: dict[str, Any]) -> str:
+    if "kl" in config:
+        terms = [f"{config[t]:g} {t.upper()}" for t in ("kl", "cc", "nss", "bce") if config[t]]
+        return f"loss {' + '.join(terms)}"
+    if "smoothing" in config:
+        return f"cross-entropy (label smoothing {config['smoothing']:g})"
+    return "soft cross-entropy on graded answers"
 
 
 def main() -> None:
