@@ -24,6 +24,7 @@ from training.record import provenance, record
 from vqa import checkpoints
 from vqa.decoding import beam_search
 from vqa.describer import Describer
+from vqa.memory import keep_freed
 from vqa.models import Captioner
 from vqa.models.captioner import Look
 from vqa.rows import open_rows
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    keep_freed()  # as `vqa.batch` does
     describer = Describer(checkpoints.load_as(Captioner, args.model))
     rows = open_rows(args.data, args.split, needs="image")
     pictures = [rows[place].image for place in range(min(args.pictures, len(rows)))]

@@ -139,6 +139,10 @@ def _lineage(training: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _recipe(config: dict[str, Any]) -> str:
     """A training in words."""
+    if "models" in config:
+        before, after = (Path(name).name for name in config["models"])
+        share = config["weight"]
+        return f"Weights averaged: {1 - share:g} of {before}, {share:g} of {after}."
     gaze, captions = "kl" in config, "critical_epochs" in config
     part = "decoder" if gaze or captions else "head"
     folders = (config["data"], *filter(None, config["also"].split(",")))

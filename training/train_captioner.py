@@ -35,6 +35,7 @@ from training.run import (
     thaw,
 )
 from vqa import checkpoints
+from vqa.memory import keep_freed
 from vqa.models import Captioner, CaptionerConfig
 from vqa.rows import BadData
 
@@ -189,6 +190,7 @@ def main() -> None:
     """Read the flags and train."""
     from transformers import HfArgumentParser
 
+    keep_freed()
     try:
         (config,) = HfArgumentParser(TrainConfig).parse_args_into_dataclasses()
         print(f"saved to {train(config)}")

@@ -33,6 +33,7 @@ from training.run import (
     thaw,
 )
 from vqa import checkpoints
+from vqa.memory import keep_freed
 from vqa.models import GazeConfig, GazeModel
 from vqa.rows import BadData, open_rows
 
@@ -124,6 +125,7 @@ def main() -> None:
     """Read the flags and train."""
     from transformers import HfArgumentParser
 
+    keep_freed()
     try:
         (config,) = HfArgumentParser(TrainConfig).parse_args_into_dataclasses(
             args_file_flag="--recipe"

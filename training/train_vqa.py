@@ -38,6 +38,7 @@ from training.run import (
     thaw,
 )
 from vqa import checkpoints, images
+from vqa.memory import keep_freed
 from vqa.models import Answerer, AnswererConfig, GazeModel
 from vqa.models.answerer import CONTROLS, FUSIONS
 from vqa.rows import BadData, Row, open_rows
@@ -231,6 +232,7 @@ def main() -> None:
     """Read the flags and train."""
     from transformers import HfArgumentParser
 
+    keep_freed()
     try:
         (config,) = HfArgumentParser(TrainConfig).parse_args_into_dataclasses()
         print(f"saved to {train(config)}")

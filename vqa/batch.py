@@ -26,6 +26,7 @@ from PIL.Image import Image
 
 from vqa import images
 from vqa.batch_tasks import TASKS, Line, Task
+from vqa.memory import keep_freed
 from vqa.rows import BadData, Row, Rows, open_rows
 
 
@@ -207,6 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command.add_argument("--batch_size", default=32, type=_positive, help="rows at a time")
         task.add_flags(command)
     options = parser.parse_args(arguments)
+    keep_freed()
     try:
         _run(options)
     except (BadData, BadCheckpoint, BadPredictions, OSError) as error:
