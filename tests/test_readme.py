@@ -16,7 +16,8 @@ RESULTS = json.loads((REPOSITORY / "benchmarks/results.json").read_text(encoding
 
 
 def test_every_table_is_the_one_that_the_code_makes():
-    assert re.findall(r"<!-- table: (\w+) -->", README) == ["methods", "faithfulness", "speed"]
+    tables = ["captions", "methods", "faithfulness", "caption_speed", "speed"]
+    assert re.findall(r"<!-- table: (\w+) -->", README) == tables
     assert filled(README) == README
 
 
@@ -45,6 +46,12 @@ def test_the_latency_that_was_measured_is_shown():
         assert f"| {name} | {spread['median']} | {spread['95th']} |" in README
     assert measured["ratios"]["first"] <= 1.3
     assert measured["ratios"]["second"] <= 1.5
+
+
+def test_the_captions_a_second_that_were_measured_are_shown():
+    measured = RESULTS["captions"]["captions"]
+    assert f"writes {measured['per_second']} captions a second" in README
+    assert measured["per_second"] >= 25
 
 
 def test_the_pictures_left_out_of_the_faithfulness_table_are_told():
