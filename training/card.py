@@ -22,6 +22,7 @@ LABELS = {  # how a card names a result of metrics.json; others by their own nam
     "caption": "**this model, beam 3**",
     "gaze": "**this model**",
 }
+ABLATION = "ablation: "  # begins the names of results that a card shows in a table of their own
 COLUMNS = {
     "answerer": ("all", "yes/no", "number", "other", "not yes/no", "calibration_error"),
     "captioner": ("cider", "bleu1", "bleu4", "rouge_l", "words", "most_frequent"),
@@ -105,7 +106,12 @@ def _facts(
     with safe_open(weights, framework="np") as tensors:
         sizes = [tensors.get_slice(name).get_shape() for name in tensors.keys()]  # noqa: SIM118  # no dict
     count = sum(math.prod(shape) for shape in sizes)
-    results = metrics["results"]
+    results = {n: r for n, r in metrics["results"].items() if not n.startswith(ABLATION)}
+    ablation = {
+        name.removeprefix(ABLATION): result
+        for name, result in metrics["results"].items()
+        if name.startswith(ABLATION)
+    }
     side = config["encoder"]["image_size"] // config["encoder"]["stride"]
     columns = COLUMNS[config["model_type"]]
     blind = results.get("blind", {}).get("metrics", {})
@@ -115,6 +121,7 @@ def _facts(
         "lineage": (lineage := _lineage(metrics["training"])),
         "cpu_hours": round(sum(run["cpu_hours"] for run in lineage), 2),
         "results": results,
+        "ablation": ablation,
         "main": main,
         "labels": {name: name for name in results} | LABELS,
         "columns": columns,
@@ -163,8 +170,8 @@ def _recipe(config: dict[str, Any]) -> str:
     if config.get("critical_epochs"):
         stages.append(
             f"{config['critical_epochs']} epochs of self-critical training on CIDEr "
-            f"({config['critical_samples']} samples a picture, learning rate "
-            f"{config['critical_lr']:g})"
+            f"({config['critical_samples']} samples a picture at temperature "
+            f"{config.get('critical_temperature', 1):g}, learning rate {config['critical_lr']:g})"
         )
     rest = (
         f"{config['batch_size']} pictures a step, {_loss(config)}, "
@@ -178,6 +185,9 @@ def _loss(config: dict[str, Any]) -> str:
     if "kl" in config:
         terms = [f"{config[t]:g} {t.upper()}" for t in ("kl", "cc", "nss", "bce") if config[t]]
         return f"loss {' + '.join(terms)}"
+    supervised = config.get("head_epochs") or config["tune_epochs"]
+    if not supervised and config.get("critical_weight") == 1:
+        return "the reward alone"
     if "smoothing" in config:
         return f"cross-entropy (label smoothing {config['smoothing']:g})"
     return "soft cross-entropy on graded answers"
