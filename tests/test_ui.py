@@ -133,7 +133,8 @@ def test_the_thinnest_picture_has_a_map(size):
 def test_nothing_that_the_user_or_the_model_said_goes_into_html():
     layers = map_on(Image.new("RGB", (40, 30)))
     uri = re.compile(r"data:image/(jpeg|png);base64,[A-Za-z0-9+/=]+")
-    assert set(layers) == {"picture", "alt", "heat", "words"}
+    assert set(layers) == {"picture", "alt", "heat", "words", "trust"}
+    assert layers["trust"] == ""
     assert uri.fullmatch(layers["picture"])
     assert uri.fullmatch(layers["heat"])
     assert not re.search("frisbee|ball|zebra", layers["words"])
@@ -247,7 +248,7 @@ def test_every_answer_carries_the_content_policy(demo):
 def test_calls_wait_in_one_queue_with_an_end(demo):
     assert demo._queue.max_size == 64
     model = [fn for fn in demo.fns.values() if fn.concurrency_id == "model"]
-    assert len(model) == 6
+    assert len(model) == 7  # /answer, three ways to ask, two to explain, and what if
     assert demo.api_open is False
 
 
