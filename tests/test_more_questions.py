@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import tiny_answerer, tiny_gaze
+from trainings import SMALL
 
 from training.annotations import ANNOTATIONS, QUESTIONS, MoreQuestions, object_loss, parse_weights
 from training.answer_task import AnswerLoss
@@ -163,13 +164,8 @@ def config(annotated, tiny_checkpoint, tmp_path):
         annotated,
         str(tmp_path / "run"),
         encoder=str(tiny_checkpoint),
-        image_size=64,
-        stride=16,
-        word_dim=16,
-        hidden_dim=16,
-        attention_dim=16,
+        **SMALL,
         fused_dim=16,
-        batch_size=4,
         head_epochs=1,
         tune_epochs=1,
         answer_min_count=1,

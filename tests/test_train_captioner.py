@@ -9,7 +9,7 @@ import torch
 from accelerate.state import AcceleratorState
 from conftest import draw
 from safetensors.torch import load_file
-from trainings import assert_moved_alike, train_by_two_processes
+from trainings import SMALL, assert_moved_alike, train_by_two_processes
 from transformers import HfArgumentParser
 
 import training.train_captioner
@@ -33,14 +33,9 @@ def config(tiny_data, tiny_checkpoint, tmp_path):
         data=str(tiny_data),
         output_dir=str(tmp_path / "run"),
         encoder=str(tiny_checkpoint),
-        image_size=64,
-        stride=16,
-        word_dim=16,
-        hidden_dim=16,
-        attention_dim=16,
+        **SMALL,
         max_words=10,
         word_min_count=1,
-        batch_size=4,
         head_epochs=2,
         tune_epochs=1,
         critical_epochs=1,

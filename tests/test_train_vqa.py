@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState
 from conftest import TINY_ENCODER, tiny_answerer, tiny_rows
 from PIL import Image
 from safetensors.torch import load_file
-from trainings import REPOSITORY, assert_moved_alike, train_by_two_processes
+from trainings import REPOSITORY, SMALL, assert_moved_alike, train_by_two_processes
 
 import training.answer_task
 from training import pictures
@@ -50,13 +50,8 @@ def config(tiny_data, encoder, tmp_path):
         data=str(tiny_data),
         output_dir=str(tmp_path / "run"),
         encoder=str(encoder),
-        image_size=64,
-        stride=16,
-        word_dim=16,
-        hidden_dim=16,
-        attention_dim=16,
+        **SMALL,
         fused_dim=16,
-        batch_size=4,
         head_epochs=2,
         tune_epochs=2,
         save_every=1,

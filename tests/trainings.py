@@ -10,6 +10,14 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 REPOSITORY = Path(__file__).parent.parent
+SMALL = {  # settings that every training of words shares here
+    "image_size": 64,
+    "stride": 16,
+    "word_dim": 16,
+    "hidden_dim": 16,
+    "attention_dim": 16,
+    "batch_size": 4,
+}
 
 
 def train_by_two_processes(module, config):

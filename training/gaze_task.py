@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -130,7 +131,9 @@ def at_size(maps: Tensor) -> Tensor:
 class GazeTask(PictureTask):
     """The gaze model as the loop sees it."""
 
-    measure: Measure = staticmethod(MEASURES["cc"])
+    def __init__(self, *args: Any, measure: Measure, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.measure = measure
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> float:

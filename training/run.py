@@ -18,7 +18,7 @@ from training.loop import Batch, OtherSettings, Schedule, Task, TrainingDiverged
 from training.record import plain_paths, provenance, record
 from vqa import checkpoints
 from vqa.encoders import Encoder, pretrained, unfold_batch_norm
-from vqa.rows import BadData
+from vqa.rows import BadData, Row
 
 
 class BadSettings(ValueError):
@@ -172,6 +172,16 @@ def _training_of(name: str) -> dict[str, Any]:
     file = checkpoints.find(name) / "metrics.json"
     made = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return dict(made.get("training", {}))
+
+
+def check_splits(data: str, learnt: Sequence[Row], validation: Sequence[Row]) -> None:
+    """Refuse to measure on what was learnt from.
+
+    Raises:
+        BadData: if both splits of the data are the same rows.
+    """
+    if len(learnt) == len(validation) and learnt[0] == validation[0]:
+        raise BadData(f"{data}: has no splits of its own; put train and validation apart")
 
 
 def go_on(kind: type[Any], config: Any, **changed: Any) -> Any:

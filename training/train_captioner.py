@@ -28,6 +28,7 @@ from training.run import (
     BadSettings,
     HeadFirstConfig,
     Run,
+    check_splits,
     flag,
     go_on,
     parameter_groups,
@@ -37,7 +38,6 @@ from training.run import (
 from vqa import checkpoints
 from vqa.memory import keep_freed
 from vqa.models import Captioner, CaptionerConfig
-from vqa.rows import BadData
 
 SIZES = (
     "decoder",
@@ -128,11 +128,10 @@ def train(config: TrainConfig) -> Path:
 def _read(config: TrainConfig) -> tuple[Corpus, Corpus]:
     """Training and validation captions; pictures are read lazily."""
     corpus = read_corpus(config.data, "train")
+    validation = read_corpus(config.data, "validation")
+    check_splits(config.data, corpus.rows, validation.rows)
     for folder in filter(None, config.also.split(",")):
         corpus += read_corpus(folder, "train", share=config.also_share, seed=config.seed)
-    validation = read_corpus(config.data, "validation")
-    if len(validation.rows) == len(corpus.rows) and validation.captions == corpus.captions:
-        raise BadData(f"{config.data}: has no splits of its own; put train and validation apart")
     return corpus, validation
 
 

@@ -26,6 +26,7 @@ from training.run import (
     BadSettings,
     Run,
     RunConfig,
+    check_splits,
     flag,
     go_on,
     parameter_groups,
@@ -35,7 +36,7 @@ from training.run import (
 from vqa import checkpoints
 from vqa.memory import keep_freed
 from vqa.models import GazeConfig, GazeModel
-from vqa.rows import BadData, open_rows
+from vqa.rows import open_rows
 
 SIZES = ("channels", "finest", "output")
 
@@ -100,8 +101,8 @@ def train(config: TrainConfig) -> Path:
         groups=parameter_groups(model, config, config.tune_lr),
         accelerator=run.accelerator,
         best=run.work / "tune-best",
+        measure=MEASURES[config.measure],
     )
-    task.measure = MEASURES[config.measure]
     progress = fit(task, config.schedule(config.tune_epochs), run.accelerator, run.work / "tune")
     return run.end(checkpoints.load_as(GazeModel, task.best), progress.cpu_seconds)
 
@@ -116,8 +117,7 @@ def _read(config: TrainConfig) -> tuple[ConcatDataset, ConcatDataset]:
         for folder in filter(None, config.also.split(","))
     ]
     validation = open_rows(config.data, config.validation_split, needs="fixations")
-    if len(validation) == len(learnt[0]) and validation[0] == learnt[0][0]:
-        raise BadData(f"{config.data}: has no splits of its own; put train and validation apart")
+    check_splits(config.data, learnt[0], validation)
     return ConcatDataset(learnt), ConcatDataset([validation])
 
 

@@ -31,6 +31,7 @@ from training.run import (
     BadSettings,
     HeadFirstConfig,
     Run,
+    check_splits,
     flag,
     go_on,
     parameter_groups,
@@ -170,8 +171,7 @@ def _read(config: TrainConfig) -> tuple[Learnt, Sequence[Row]]:
     ]
     train_rows = Learnt(parts)
     validation = open_rows(config.data, "validation")
-    if len(validation) == len(train_rows) and validation[0] == parts[0].rows[0]:
-        raise BadData(f"{config.data}: has no splits of its own; put train and validation apart")
+    check_splits(config.data, parts[0].rows, validation)
     return train_rows, validation
 
 
