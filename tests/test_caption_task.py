@@ -12,7 +12,7 @@ from training.annotations import ANNOTATIONS, object_loss
 from training.caption_task import CaptionLoss, SelfCritical, reward_index, targets
 from training.captions import CaptionSet, build_vocabulary, read_corpus
 from vqa.models.captioner import DECODERS, END
-from vqa.rows import BadData
+from vqa.sources import BadData
 from vqa.text import Vocab
 
 

@@ -14,7 +14,8 @@ from training import score
 from vqa import checkpoints
 from vqa.gazer import Gazer
 from vqa.models import GazeModel
-from vqa.rows import BadData, open_rows
+from vqa.rows import open_rows
+from vqa.sources import BadData
 
 PICTURES = [row["image"]["bytes"] for row in gaze_rows()]
 

@@ -21,7 +21,8 @@ from training.train_vqa import TrainConfig, train
 from vqa import checkpoints
 from vqa.metrics.ptb import ptb_tokenize
 from vqa.models import Answerer
-from vqa.rows import BadData, open_rows
+from vqa.rows import open_rows
+from vqa.sources import BadData
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 

@@ -14,7 +14,8 @@ import pytest
 from conftest import draw
 
 from vqa.images import MAX_BYTES
-from vqa.rows import BadData, Question, Row, open_rows
+from vqa.rows import Question, Row, open_rows
+from vqa.sources import BadData
 
 ROOT = Path(__file__).parents[1]
 PICTURE = draw("red", "square")

@@ -22,7 +22,7 @@ from vqa import checkpoints
 from vqa.engine import Engine
 from vqa.models import Captioner
 from vqa.models.captioner import END
-from vqa.rows import BadData
+from vqa.sources import BadData
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 

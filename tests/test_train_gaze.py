@@ -25,7 +25,8 @@ from training.train_gaze import TrainConfig, train
 from vqa import checkpoints
 from vqa.gazer import Gazer
 from vqa.models import GazeModel
-from vqa.rows import BadData, open_rows
+from vqa.rows import open_rows
+from vqa.sources import BadData
 
 RECIPE = Path(__file__).parent.parent / "training/recipes/gaze-reference.txt"
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")

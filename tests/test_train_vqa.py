@@ -24,7 +24,8 @@ from training.pictures import encode_rows
 from training.train_vqa import TrainConfig, build, train
 from vqa import checkpoints
 from vqa.encoders import Encoder
-from vqa.rows import BadData, Question, Row, open_rows
+from vqa.rows import Question, Row, open_rows
+from vqa.sources import BadData
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 

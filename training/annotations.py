@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from training.caption_questions import SOURCE, caption_questions
 from vqa.metrics.ptb import ptb_tokenize
-from vqa.rows import BadData, Question, Row
+from vqa.rows import Question, Row
+from vqa.sources import BadData
 
 ANNOTATIONS = "extra_annotations.parquet"  # captions and objects by image_id
 QUESTIONS = "extra_questions.parquet"  # questions by image_id, each with its source

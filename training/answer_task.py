@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from training.annotations import ObjectLoss
 from training.data import QuestionSet
 from training.loop import Batch
-from training.run import PictureTask, none_of
+from training.run import OurTask, none_of
 from vqa.models import Answerer
+
+TEMPERATURES = torch.logspace(-0.5, 0.7, 241)  # 0.32 to 5.0, steps of 1.2%
 
 
 class AnswerLoss(nn.Module):
@@ -41,7 +43,7 @@ class AnswerLoss(nn.Module):
         return total
 
 
-class AnswerTask(PictureTask):
+class AnswerTask(OurTask):
     """The answerer as the loop sees it, with the encoder frozen or not."""
 
     def validate(self, model: nn.Module) -> float:
@@ -88,10 +90,14 @@ def fit_temperature(model: Answerer, questions: QuestionSet, accelerator: Accele
         questions: validation.
         accelerator: each process takes its share; all get the same temperature.
     """
-    temperatures = torch.logspace(-0.5, 0.7, 241)  # 0.32 to 5.0, steps of 1.2%
-    losses = torch.zeros(len(temperatures))
+    losses = torch.zeros(len(TEMPERATURES))
     for batch, logits in predict(model, questions, accelerator):
-        for place, temperature in enumerate(temperatures):
-            losses[place] -= (batch["targets"] * (logits / temperature).log_softmax(-1)).sum()
+        losses += losses_at(TEMPERATURES, logits, batch["targets"])
     losses = accelerator.reduce(losses.to(accelerator.device), "sum")
-    return temperatures[losses.argmin().item()].item()
+    return TEMPERATURES[losses.argmin().item()].item()
+
+
+def losses_at(temperatures: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
+    """Summed cross-entropy of logits (B, L) against targets (B, L), at each of the temperatures."""
+    each = [-(targets * (logits / t).log_softmax(-1)).sum() for t in temperatures]
+    return torch.stack(each)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from training.annotations import ObjectLoss
 from training.captions import CaptionSet
 from training.loop import Batch
-from training.run import PictureTask, none_of
+from training.run import OurTask, none_of
 from vqa.captioning import draw, search
 from vqa.metrics.caption_scores import CiderIndex
 from vqa.models import Captioner
@@ -185,7 +185,7 @@ def spell(model: Captioner, ids: Tensor) -> list[list[list[str]]]:
     return [[[words[i] for i in row if i != Vocab.PAD] for row in rows] for rows in ids.tolist()]
 
 
-class CaptionTask(PictureTask):
+class CaptionTask(OurTask):
     """The captioner as the loop sees it, with the encoder frozen or not."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -16,7 +16,8 @@ from training.pictures import NO_FLIP, PictureSet, pad
 from vqa.metrics.ptb import ptb_tokenize
 from vqa.models import Captioner
 from vqa.models.captioner import END
-from vqa.rows import BadData, Row, open_rows
+from vqa.rows import Row, open_rows
+from vqa.sources import BadData
 from vqa.text import Vocab
 
 

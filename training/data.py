@@ -14,7 +14,8 @@ from torch import Tensor
 from training.annotations import ObjectLabels
 from training.pictures import NO_FLIP, PictureSet, pad
 from vqa.models import Answerer
-from vqa.rows import BadData, Question, Row
+from vqa.rows import Question, Row
+from vqa.sources import BadData
 from vqa.text import BadText, Vocab, check, normalize_answer, tokenize
 
 

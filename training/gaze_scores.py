@@ -17,7 +17,8 @@ from torch import Tensor
 from saliency import gaze_metrics
 from saliency.fixations import SIZE, count_map, density
 from vqa.batch import BadPredictions
-from vqa.rows import BadData, Rows
+from vqa.rows import Rows
+from vqa.sources import BadData
 
 EPS = 1e-6  # added to a baseline's density: people look at a place where nobody else did
 

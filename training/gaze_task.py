@@ -14,7 +14,7 @@ from saliency import gaze_metrics
 from saliency.fixations import SIZE, count_map, density
 from training.loop import Batch
 from training.pictures import PictureSet, View, decode
-from training.run import PictureTask, none_of
+from training.run import OurTask, none_of
 from vqa import images
 from vqa.models import GazeModel
 from vqa.rows import Row
@@ -128,7 +128,7 @@ def at_size(maps: Tensor) -> Tensor:
     return shown / shown.sum((1, 2), keepdim=True)
 
 
-class GazeTask(PictureTask):
+class GazeTask(OurTask):
     """The gaze model as the loop sees it."""
 
     def __init__(self, *args: Any, measure: Measure, **kwargs: Any) -> None:

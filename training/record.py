@@ -34,7 +34,11 @@ def _commit() -> str:
 
 
 def plain_path(text: str) -> str:
-    """An absolute path without the folders that only this machine has."""
+    """Absolute paths, with commas between, without the folders that only this machine has."""
+    return ",".join(map(_plain, text.split(",")))
+
+
+def _plain(text: str) -> str:
     flag, equals, value = text.rpartition("=")
     path = Path(value)
     return flag + equals + "/".join(path.parts[-2:]) if path.is_absolute() else text

@@ -18,7 +18,8 @@ from training.loop import Batch, OtherSettings, Schedule, Task, TrainingDiverged
 from training.record import plain_paths, provenance, record
 from vqa import checkpoints
 from vqa.encoders import Encoder, pretrained, unfold_batch_norm
-from vqa.rows import BadData, Row
+from vqa.rows import Row
+from vqa.sources import BadData
 
 
 class BadSettings(ValueError):
@@ -36,24 +37,15 @@ def flag(default: Any, text: str) -> Any:
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """Settings that every training of a model with an encoder has; each is a flag of its name."""
+class LoopConfig:
+    """Settings that every training has; each is a flag of its name."""
 
     data: str = field(metadata={"help": "folder or Hub id with the splits train and validation"})
     output_dir: str = field(metadata={"help": "where the checkpoint goes"})
-    also: str = flag("", "further folders whose train split is added, with commas between")
-    encoder: str = flag("vqa", "CNN to start from: a model of ours, or a transformers folder or id")
     start: str = flag(
         "", "model of ours to go on from: its encoder, words and sizes stay; nothing for a new one"
     )
-    stride: int = flag(32, "which stage of the encoder is read: 16 or 32 pixels a cell")
-    image_size: int = flag(224, "pictures are squashed to this square")
-    tune_epochs: int = flag(8, "end to end")
-    tune_lr: float = flag(2e-4, "of the head, end to end")
-    encoder_lr: float = flag(5e-5, "of the encoder, end to end")
-    freeze_through: int = flag(0, "stride up to which the encoder stays frozen, end to end")
-    train_batch_norm: bool = flag(False, "unfold the encoder's BatchNorm and let it learn")
-    batch_size: int = flag(64, "pictures a step, over all processes")
+    batch_size: int = flag(64, "samples (pictures, texts) a step, over all processes")
     optimizer: str = flag("adamw", "adamw, or sgd with momentum")
     weight_decay: float = flag(1e-4, "of the optimizer")
     warmup: float = flag(0.05, "share of the steps in which the learning rate rises")
@@ -63,6 +55,26 @@ class RunConfig:
     save_every: int = flag(500, "steps between two states to resume from")
     bf16: bool = flag(False, "bfloat16 autocast")
     seed: int = flag(0, "of everything random")
+
+    def schedule(self, epochs: int) -> Schedule:
+        """How long and how hard one stage trains."""
+        shared = {n: getattr(self, n) for n in Schedule.__dataclass_fields__ if n != "epochs"}
+        return Schedule(epochs=epochs, **shared)
+
+
+@dataclass(frozen=True)
+class RunConfig(LoopConfig):
+    """Those that every training of a model with an encoder has besides."""
+
+    also: str = flag("", "further folders whose train split is added, with commas between")
+    encoder: str = flag("vqa", "CNN to start from: a model of ours, or a transformers folder or id")
+    stride: int = flag(32, "which stage of the encoder is read: 16 or 32 pixels a cell")
+    image_size: int = flag(224, "pictures are squashed to this square")
+    tune_epochs: int = flag(8, "end to end")
+    tune_lr: float = flag(2e-4, "of the head, end to end")
+    encoder_lr: float = flag(5e-5, "of the encoder, end to end")
+    freeze_through: int = flag(0, "stride up to which the encoder stays frozen, end to end")
+    train_batch_norm: bool = flag(False, "unfold the encoder's BatchNorm and let it learn")
 
     def refuse_with_start(self, names: Sequence[str]) -> None:
         """Refuse settings that the model which `start` names has already.
@@ -74,11 +86,6 @@ class RunConfig:
         names = ["encoder", "stride", "image_size", *names]
         if given := [n for n in names if self.start and getattr(self, n) != defaults[n]]:
             raise BadSettings(f"with start, the model has its own {', '.join(given)}: leave it out")
-
-    def schedule(self, epochs: int) -> Schedule:
-        """How long and how hard one stage trains."""
-        shared = {n: getattr(self, n) for n in Schedule.__dataclass_fields__ if n != "epochs"}
-        return Schedule(epochs=epochs, **shared)
 
 
 @dataclass(frozen=True)
@@ -105,10 +112,10 @@ class Run:
 
     accelerator: Accelerator
     work: Path  # its states, logs and best models so far
-    config: RunConfig
+    config: LoopConfig
 
     @classmethod
-    def begin(cls, config: RunConfig, name: str) -> Run:
+    def begin(cls, config: LoopConfig, name: str) -> Run:
         """Claim the folder beside `output_dir` and note what began; or go on with what is there.
 
         Raises:
@@ -245,8 +252,8 @@ def thaw(encoder: Encoder, config: RunConfig, pixels: list[Tensor]) -> None:
         encoder.train_batch_norm = True
 
 
-class PictureTask(Task):
-    """A model with an encoder as the loop sees it; a subclass says how to `validate`.
+class OurTask(Task):
+    """A model of ours as the loop sees it; a subclass says how to `validate`.
 
     Args:
         model: learns, and is averaged and kept.
@@ -278,11 +285,11 @@ class PictureTask(Task):
         return self.groups
 
     def num_samples(self) -> int:
-        """Pictures that something can be learnt from."""
+        """Samples that something can be learnt from."""
         return len(self.train)
 
     def batch(self, samples: list[tuple[int, int]]) -> Batch:
-        """Pictures or grids, with what is asked or said of them."""
+        """As of `Task`."""
         return dict(self.train.batch(samples))
 
     def keep(self, model: nn.Module) -> None:

@@ -3,6 +3,7 @@
     python -m training.score answer --data DATA --predictions preds.jsonl
     python -m training.score caption --data DATA --predictions preds.jsonl
     python -m training.score gaze --data DATA --predictions maps.npz
+    python -m training.score feel --data DATA --predictions preds.jsonl --model MODEL --head emoji
 
 Prints a table, and keeps its numbers in preds.metrics.json, with where they come from: `--model`
 names the checkpoint that made them, so that the training behind them is kept too.
@@ -22,7 +23,10 @@ from typing import Any
 
 from training.record import plain_path, provenance, record
 from vqa.batch import BadPredictions
-from vqa.rows import BadData, Question, Rows, open_rows
+from vqa.checkpoints import BadCheckpoint
+from vqa.rows import Question, Rows, open_rows
+from vqa.sources import BadData
+from vqa.texts import open_texts
 
 Line = dict[str, Any]
 Metrics = dict[str, float | int]
@@ -203,21 +207,46 @@ def _by_group(scored: Sequence[Scored]) -> Metrics:
     return metrics
 
 
-def _score_gaze(rows: Rows, predictions: Path) -> Metrics:
-    from training.gaze_scores import score_gaze
+def _score(options: argparse.Namespace) -> dict[str, Any]:
+    """The numbers of a subcommand."""
+    data, split, predictions = options.data, options.split, options.predictions
+    match options.task:
+        case "answer":
+            return score_answers(open_rows(data, split, needs="question"), predictions)
+        case "caption":
+            return score_captions(open_rows(data, split, needs="caption"), predictions)
+        case "gaze":
+            from training.gaze_scores import score_gaze
 
-    return score_gaze(rows, predictions, _say_missing)
+            return score_gaze(open_rows(data, split, needs="fixations"), predictions, _say_missing)
+    from training import feeling_scores
+    from vqa import checkpoints
+    from vqa.models import EmojiModel
+
+    model = checkpoints.load_as(EmojiModel, options.model or "emoji")
+    labels = feeling_scores.labels_of(model, options.head)
+    texts = open_texts(data, split, options.head)
+    found = feeling_scores.score_feelings(texts, predictions, labels)
+    if options.picture:
+        feeling_scores.draw(found["confusion"], found["labels"]).save(options.picture)
+    return found
 
 
-TASKS = {  # name -> what it does, what the data need, how
-    "answer": ("score answers to questions", "question", score_answers),
-    "caption": ("score captions of pictures", "caption", score_captions),
-    "gaze": ("score maps of where people look", "fixations", _score_gaze),
+TASKS = {  # name -> what it does
+    "answer": "score answers to questions",
+    "caption": "score captions of pictures",
+    "gaze": "score maps of where people look",
+    "feel": "score the labels given to texts",
 }
 
 
-def keep(metrics: Metrics, options: argparse.Namespace) -> None:
+def keep(metrics: Metrics, options: argparse.Namespace, tables: Mapping[str, Any]) -> None:
     """Add an entry under `results` of a metrics.json, whole or not at all; all else stays.
+
+    Args:
+        metrics: the numbers.
+        options: the flags.
+        tables: what of the result is more than a number.
 
     Raises:
         BadMetrics: if the file is there and is not such a file, or the model's does not tell how
@@ -238,9 +267,11 @@ def keep(metrics: Metrics, options: argparse.Namespace) -> None:
         **provenance(),
         **({"model": model} if model else {}),
         "metrics": metrics,
+        **dict(sorted(tables.items())),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    record(path, "results", {**results, options.name or options.task: entry})
+    name = options.name or getattr(options, "head", options.task)
+    record(path, "results", {**results, name: entry})
 
 
 def _trained(model: Path) -> dict[str, Any]:
@@ -257,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; what is wrong with its input ends it with one line and exit status 1."""
     parser = argparse.ArgumentParser(prog="python -m training.score")
     commands = parser.add_subparsers(dest="task", required=True)
-    for name, (text, _, _) in TASKS.items():
+    for name, text in TASKS.items():
         command = commands.add_parser(name, help=text)
         command.add_argument("--data", required=True, help="parquet, folder or Hub dataset id")
         command.add_argument("--predictions", required=True, type=Path, help="from vqa.batch")
@@ -268,16 +299,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         command.add_argument("--name", help="of the entry there; the subcommand's if not given")
         command.add_argument("--seed", type=int, help="to record; that of --model if not given")
+        if name == "feel":
+            command.add_argument("--head", default="emoji", help="which set of labels")
+            command.add_argument("--picture", type=Path, help="file for the confusions, drawn")
     options = parser.parse_args(arguments)
     try:
-        _, needs, score = TASKS[options.task]
-        rows = open_rows(options.data, options.split, needs=needs)
-        metrics = score(rows, options.predictions)
+        found = _score(options)
+        metrics = {key: value for key, value in found.items() if isinstance(value, int | float)}
         for key, value in metrics.items():
             shown = value if isinstance(value, int) else f"{value:.3f}"
             print(f"{key:<18}{shown:>8}")
-        keep(metrics, options)
-    except (BadData, BadPredictions, BadMetrics, OSError) as error:
+        keep(metrics, options, {key: found[key] for key in found.keys() - metrics.keys()})
+    except (BadData, BadPredictions, BadMetrics, BadCheckpoint, OSError) as error:
         raise SystemExit(f"error: {error}") from error
 
 

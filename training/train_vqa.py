@@ -42,7 +42,8 @@ from vqa import checkpoints, images
 from vqa.memory import keep_freed
 from vqa.models import Answerer, AnswererConfig, GazeModel
 from vqa.models.answerer import CONTROLS, FUSIONS
-from vqa.rows import BadData, Row, open_rows
+from vqa.rows import Row, open_rows
+from vqa.sources import BadData
 
 SIZES = ("word_dim", "hidden_dim", "attention_dim", "fused_dim", "glimpses", "blind")
 GAZE = ("gaze", "gaze_size", "fusion", "wrong_gaze")

@@ -3,6 +3,7 @@
     python -m vqa.batch answer --data DATA --out preds.jsonl
     python -m vqa.batch caption --data DATA --out preds.jsonl --beam 3
     python -m vqa.batch gaze --data DATA --out maps.npz
+    python -m vqa.batch feel --data DATA --head emoji --out preds.jsonl
 
 Each answer or caption is a line of JSON, written as soon as it is known; what cannot be answered or
 described has none, and is counted and named at the end. Run it again after an interruption and it
@@ -21,13 +22,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from PIL.Image import Image
 
 from vqa import images
 from vqa.batch_tasks import TASKS, Line, Task
 from vqa.memory import keep_freed
-from vqa.rows import BadData, Row, Rows, open_rows
+from vqa.rows import Row
+from vqa.sources import BadData
 
 
 class BadPredictions(ValueError):
@@ -39,7 +42,7 @@ class Work:
     """The rows from `start` to `end`, in batches, and what of them had to be skipped."""
 
     task: Task
-    rows: Rows
+    rows: Sequence[Any]
     batch_size: int
     start: int
     end: int
@@ -79,8 +82,9 @@ class Work:
                 there = written[seen : seen + len(lines)]
                 if all(new.items() <= old.items() for new, old in zip(lines, there, strict=False)):
                     seen += len(there)
-                elif self._decode(row) is not None:
-                    raise _not_ours(path, f"line {seen + 1} is not about picture {row.image_id}")
+                elif not self.task.size or self._decode(row) is not None:
+                    about = f"picture {row.image_id}" if self.task.size else "the text there"
+                    raise _not_ours(path, f"line {seen + 1} is not about {about}")
             if seen == len(written):
                 del self.skipped[skipped:]
                 return batch.start, seen - before
@@ -90,6 +94,10 @@ class Work:
 
     def _compute(self, batch: range) -> list[Line]:
         """The complete lines of a batch. Rows with the same picture share one pass over it."""
+        if not self.task.size:
+            texts = [line for place in batch for line in self.task.ask(self.rows[place], _ignore)]
+            self.task.complete([], [texts])
+            return texts
         pictures: dict[bytes, Image] = {}
         asked: dict[bytes, list[Line]] = {}
         complete: list[Line] = []
@@ -116,7 +124,8 @@ class Work:
     def _check_model(self, written: Sequence[Line], lines: Sequence[Line], path: Path) -> None:
         for old, new in zip(written, lines, strict=False):
             if not self.task.same(old, new):
-                raise _not_ours(path, f"another model wrote the line of picture {old['image_id']}")
+                about = f"picture {old['image_id']}" if self.task.size else old["text"][:50]
+                raise _not_ours(path, f"another model wrote the line of {about}")
 
 
 def _read_lines(path: Path) -> tuple[list[Line], int]:
@@ -130,6 +139,10 @@ def _read_lines(path: Path) -> tuple[list[Line], int]:
     if not all(isinstance(line, dict) for line in lines) or rest[:1] not in (b"", b"{"):
         raise _not_ours(path, "it does not hold predictions")
     return lines, len(content) - len(rest)
+
+
+def _ignore(_: str) -> None:
+    """No text is refused."""
 
 
 def _not_ours(path: Path, why: str) -> BadPredictions:
@@ -147,7 +160,7 @@ def _run(options: argparse.Namespace) -> None:
     out = kind.lines(options.out)
     if out != options.out and options.out.exists():
         raise BadPredictions(f"{options.out} is there already: delete it, or give another --out")
-    rows = open_rows(options.data, options.split, needs=kind.needs)
+    rows = kind.open(options)
     alone = world == 1 or out.exists()  # what one process began, one process ends
     shares = [(out, 0, len(rows))] if alone else _share(out, len(rows), size, world)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -205,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command.add_argument("--out", required=True, type=Path, help=task.out)
         command.add_argument("--model", default=task.model, help="shipped name, folder or Hub id")
         command.add_argument("--split", default="validation")
-        command.add_argument("--batch_size", default=32, type=_positive, help="rows at a time")
+        command.add_argument("--batch_size", default=task.batch_size, type=_positive, help="rows")
         task.add_flags(command)
     options = parser.parse_args(arguments)
     keep_freed()

@@ -8,17 +8,20 @@ import json
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from PIL.Image import Image
 
-from vqa.rows import Row
+from vqa.rows import Row, open_rows
+from vqa.sources import BadData
 from vqa.text import BadText, check
+from vqa.texts import TextRow, open_texts
 
 if TYPE_CHECKING:
     from vqa.describer import Describer
     from vqa.engine import Engine
+    from vqa.feeler import Feeler
     from vqa.gazer import Gazer
 
 Line = dict[str, Any]
@@ -31,9 +34,9 @@ class Task(Protocol):
 
     @property
     def size(self) -> int:
-        """Side in pixels of the squares that the model wants."""
+        """Side in pixels of the squares that the model wants; 0 if it looks at no picture."""
 
-    def ask(self, row: Row, refuse: Callable[[str], None]) -> list[Line]:
+    def ask(self, row: Any, refuse: Callable[[str], None]) -> list[Line]:
         """Begin a row's lines, or refuse some with the reason."""
 
     def complete(self, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
@@ -44,9 +47,16 @@ class Task(Protocol):
 
 
 class Lines:
-    """A task whose lines are what was asked for."""
+    """A task on pictures, whose lines are what was asked for."""
 
     out = "file of JSON lines"
+    needs = "image"
+    batch_size = 32
+
+    @classmethod
+    def open(cls, options: argparse.Namespace) -> Sequence[Any]:
+        """The rows that the flags of the subcommand name."""
+        return cast(Sequence[Any], open_rows(options.data, options.split, needs=cls.needs))
 
     @staticmethod
     def lines(out: Path) -> Path:
@@ -116,7 +126,6 @@ class Describing(Lines):
 
     help = "describe the pictures of a dataset"
     model = "captioner"
-    needs = "image"
 
     def __init__(self, describer: Describer, beam: int) -> None:
         self.describer, self.beam = describer, beam
@@ -173,7 +182,6 @@ class Gazing(Lines):
     help = "say where people would look in the pictures of a dataset"
     out = "npz archive: a float16 map an image id"
     model = "gaze"
-    needs = "image"
 
     def __init__(self, gazer: Gazer) -> None:
         self.gazer = gazer
@@ -237,6 +245,59 @@ class Gazing(Lines):
         lines.unlink()
 
 
+class Feelings(Lines):
+    """A line a text: its label, and the likeliest five."""
+
+    help = "say how the texts of a dataset feel"
+    model = "emoji"
+    batch_size = 1024
+    size = 0
+
+    def __init__(self, feeler: Feeler, head: str) -> None:
+        feeler.check(head)
+        self.feeler, self.head = feeler, head
+        self.numbers = {label: i for i, label in enumerate(feeler.model.labels[head])}
+
+    @classmethod
+    def open(cls, options: argparse.Namespace) -> Sequence[Any]:
+        """The texts that the flags of the subcommand name."""
+        return open_texts(options.data, options.split, options.head)
+
+    @classmethod
+    def load(cls, options: argparse.Namespace) -> Feelings:
+        """By the flags of the subcommand."""
+        from vqa import checkpoints
+        from vqa.feeler import Feeler
+        from vqa.models import EmojiModel
+
+        try:
+            return cls(Feeler(checkpoints.load_as(EmojiModel, options.model)), options.head)
+        except ValueError as error:  # no such head
+            raise BadData(str(error)) from error
+
+    @staticmethod
+    def add_flags(command: argparse.ArgumentParser) -> None:
+        """Which labels."""
+        command.add_argument("--head", default="emoji", help="which set of labels")
+
+    def ask(self, row: TextRow, refuse: Callable[[str], None]) -> list[Line]:
+        """As of `Task`; every text can be felt."""
+        return [{"text": row.text}]
+
+    def complete(self, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
+        """As of `Task`."""
+        (lines,) = asked
+        found = self.feeler.feel_batch([line["text"] for line in lines], self.head)
+        for line, feeling in zip(lines, found, strict=True):
+            line["label"] = self.numbers[feeling.label]
+            line["name"], line["emoji"] = feeling.label, feeling.emoji
+            line["top"] = [[name, round(p, 6)] for name, p in feeling.top]
+
+    def same(self, old: Line, new: Line) -> bool:
+        """As of `Task`."""
+        return old.get("label") == new["label"] and _alike(old.get("top", [["", 0.0]]), new["top"])
+
+
 def _map_of(line: Line) -> np.ndarray:
     return np.frombuffer(base64.b64decode(line["map"]), np.float16).reshape(MAP_SIZE)
 
@@ -245,8 +306,9 @@ def _alike(old: Sequence[Any], new: Sequence[Any]) -> bool:
     return all(abs(p - q) <= SAME for (_, p), (_, q) in zip(old, new, strict=False))
 
 
-TASKS: dict[str, type[Answering | Describing | Gazing]] = {
+TASKS: dict[str, type[Answering | Describing | Gazing | Feelings]] = {
     "answer": Answering,
     "caption": Describing,
     "gaze": Gazing,
+    "feel": Feelings,
 }

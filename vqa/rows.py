@@ -4,9 +4,7 @@ Pictures stay undecoded: who decodes one decides what a broken one means. `datas
 as Arrow, written under a lock and mapped into memory, so that many processes may read it at once.
 """
 
-import glob
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from vqa.images import MAX_BYTES
+from vqa.sources import CAPTIONS, BadData, is_hub_id, load_hub, load_parquet, require
 
 # Where a known dataset's column has not our name. It is known by its columns, so that a downloaded
 # copy reads like the Hub's own.
@@ -33,12 +32,6 @@ FILES = {  # what describes the pictures of a folder, by what is needed of them
     "image": ("metadata.jsonl", "captions.jsonl", "questions.jsonl", "questions.json"),
 }
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
-_CAPTIONS = re.compile(r"captions?(?:_\d+)?")  # a column of lists, or several of one each
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-
-
-class BadData(ValueError):
-    """A dataset that cannot be read as pictures with what is needed; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +104,8 @@ def open_rows(data: str | Path, split: str = "validation", *, needs: str = "ques
         return _open_parquet([path], str(path), needs)
     if path.is_dir():
         return _open_folder(path, split, needs)
-    if _HUB_ID.fullmatch(str(data)) and path.suffix != ".parquet":
-        return _open_hub(str(data), split, needs)
+    if is_hub_id(data):
+        return _open_dataset(load_hub(str(data), split), f"{data}, split {split!r}", needs)
     raise BadData(f"{data}: no such file or folder, and not a Hub dataset id (org/name)")
 
 
@@ -138,38 +131,7 @@ def _open_folder(folder: Path, split: str, needs: str) -> Rows:
 
 
 def _open_parquet(files: Sequence[Path], name: str, needs: str) -> Rows:
-    import datasets
-
-    filled = [file for file in files if _count_rows(file)]
-    if not filled:
-        raise BadData(f"{name}: empty, it has no rows")
-    # The paths are patterns to `datasets`: a folder named "photos [1]" must be escaped.
-    patterns = [glob.escape(str(file.resolve())) for file in filled]
-    try:
-        dataset = datasets.load_dataset("parquet", data_files=patterns, split="train")
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise BadData(f"{name}: cannot be read: {_one_line(error.__cause__ or error)}") from error
-    return _open_dataset(dataset, name, needs)
-
-
-def _count_rows(file: Path) -> int:
-    # Asked of the footer: `datasets` fails obscurely on a file without rows.
-    from pyarrow import parquet  # type: ignore[import-untyped]  # it ships no types
-
-    try:
-        return int(parquet.read_metadata(file).num_rows)
-    except (OSError, ValueError) as error:
-        raise BadData(f"{file}: not a readable parquet file: {_one_line(error)}") from error
-
-
-def _open_hub(name: str, split: str, needs: str) -> Rows:
-    import datasets
-
-    try:
-        dataset = datasets.load_dataset(name, split=split)
-    except Exception as error:  # the Hub client's errors share no base class
-        raise BadData(f"{name}: no such path; as a Hub dataset: {_one_line(error)}") from error
-    return _open_dataset(dataset, f"{name}, split {split!r}", needs)
+    return _open_dataset(load_parquet(files, name), name, needs)
 
 
 def _open_dataset(dataset: Any, name: str, needs: str) -> Rows:
@@ -180,7 +142,7 @@ def _open_dataset(dataset: Any, name: str, needs: str) -> Rows:
         if columns.issuperset(renames) and columns.isdisjoint(renames.values()):
             dataset = dataset.rename_columns(renames)
     _check_columns(dataset, name, needs)
-    kept = [c for c in dataset.column_names if c in COLUMNS or _CAPTIONS.fullmatch(c)]
+    kept = [c for c in dataset.column_names if c in COLUMNS or CAPTIONS.fullmatch(c)]
     dataset = dataset.select_columns(kept)
     return Rows(dataset.cast_column("image", datasets.Image(decode=False)), _read_record)
 
@@ -189,20 +151,14 @@ def _check_columns(dataset: Any, name: str, needs: str) -> None:
     if not len(dataset):
         raise BadData(f"{name}: empty, it has no rows")
     nested = "questions" in dataset.column_names
-    _require("image", dataset.column_names, name)
+    require("image", dataset.column_names, name)
     if needs != "image" and not (nested and needs == "question"):
-        _require(needs, dataset.column_names, name)
+        require(needs, dataset.column_names, name)
     if not nested:
         return
     inner = getattr(dataset.features["questions"], "feature", None)
     if not isinstance(inner, Mapping) or "question" not in inner:
         raise BadData(f"{name}: 'questions' must list {{question, ...}}; it lists {inner}")
-
-
-def _require(column: str, present: Iterable[str], name: str) -> None:
-    captions = column == "caption" and any(map(_CAPTIONS.fullmatch, present))
-    if not captions and column not in present:
-        raise BadData(f"{name}: has no {column!r}; it has {', '.join(present)}")
 
 
 def _read_record(place: int, record: Mapping[str, Any]) -> Row:
@@ -215,7 +171,7 @@ def _read_record(place: int, record: Mapping[str, Any]) -> Row:
 
 def _captions(records: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """All captions of some records, in their columns' order."""
-    columns = [r[c] for r in records for c in sorted(filter(_CAPTIONS.fullmatch, r))]
+    columns = [r[c] for r in records for c in sorted(filter(CAPTIONS.fullmatch, r))]
     lists = [[said] if isinstance(said, str) else said or () for said in columns]
     return tuple(str(caption) for said in lists for caption in said if caption)
 
@@ -264,9 +220,9 @@ def _open_image_folder(file: Path, needs: str) -> Rows:
     for where, entry in _entries(file):
         if not isinstance(entry, Mapping):
             raise BadData(f"{where}: not an object with file_name and {needs}")
-        _require("file_name", entry, where)
+        require("file_name", entry, where)
         if needs != "image":
-            _require(needs, entry, where)
+            require(needs, entry, where)
         pictures.setdefault(str(entry["file_name"]), []).append(entry)
     if not pictures:
         raise BadData(f"{file}: empty, it names no picture")
@@ -293,7 +249,3 @@ def _read_picture(folder: Path, place: int, picture: tuple[str, list[Mapping[str
     image_id = _known(entries[0].get("image_id"), name)
     looked = _fixations(entries, name)
     return Row(image_id, _read_file(folder / name), questions, _captions(entries), looked)
-
-
-def _one_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from vqa.models.answerer import Answer, Answerer, AnswererConfig
 from vqa.models.captioner import Caption, Captioner, CaptionerConfig
+from vqa.models.emoji import EmojiConfig, EmojiModel, Feeling
 from vqa.models.gaze import GazeConfig, GazeModel
 
-MODELS = {model.model_type: model for model in (Answerer, Captioner, GazeModel)}
+MODELS = {model.model_type: model for model in (Answerer, Captioner, GazeModel, EmojiModel)}
 
 __all__ = [
     "MODELS",
@@ -16,6 +17,9 @@ __all__ = [
     "Caption",
     "Captioner",
     "CaptionerConfig",
+    "EmojiConfig",
+    "EmojiModel",
+    "Feeling",
     "GazeConfig",
     "GazeModel",
 ]

@@ -1,0 +1,119 @@
+"""Score the labels given to texts, and draw which were taken for which.
+
+`python -m training.score feel` calls this.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from vqa.batch import BadPredictions
+from vqa.feeler import emoji_of
+from vqa.metrics.feeling_scores import BEST, feeling_scores
+from vqa.models import EmojiModel
+from vqa.sources import BadData
+from vqa.texts import Texts
+
+FONT = Path(__file__).parent.parent / "vqa" / "assets" / "emoji.ttf"
+_STRIKE = 109  # the one size that the font has
+_CELL = 40  # pixels a label
+
+
+def score_feelings(texts: Texts, predictions: Path, labels: tuple[str, ...]) -> dict[str, Any]:
+    """Measure the labels given to texts.
+
+    Args:
+        texts: with their right labels; a text without any is left out.
+        predictions: a file of `vqa.batch feel`, a line a text, in the texts' order.
+        labels: the names of all labels.
+
+    Returns:
+        `macro_f1`, `accuracy` and `top5`, percentages; `n`; and `confusion`, the counts as of
+        `vqa.metrics.feeling_scores`, with `labels`.
+
+    Raises:
+        BadPredictions: if the file is no such file, or is about other texts.
+        BadData: if no text has a label.
+    """
+    lines = _read(predictions)
+    if [line["text"] for line in lines] != [row.text for row in texts]:
+        raise BadPredictions(f"{predictions}: its lines are not the texts of these data, in order")
+    if texts.names and texts.names != labels:
+        raise BadPredictions(f"{predictions}: other labels than those of these data")
+    pairs = [(line, row.labels) for line, row in zip(lines, texts, strict=True) if row.labels]
+    if not pairs:
+        raise BadData("these data have no label to compare with")
+    numbers = {name: number for number, name in enumerate(labels)}
+    try:
+        given = [[numbers[name] for name, _ in line["top"]][:BEST] for line, _ in pairs]
+        scores = feeling_scores(given, [right for _, right in pairs], len(labels))
+    except (KeyError, ValueError, TypeError) as error:
+        raise BadPredictions(f"{predictions}: labels that the data have not: {error}") from error
+    percentages = {k: round(100 * scores[k], 2) for k in ("macro_f1", "accuracy", "top5")}
+    return {
+        **percentages,
+        "n": len(pairs),
+        "labels": list(labels),
+        "confusion": scores["confusion"],
+    }
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    lines = []
+    for number, text in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            line = json.loads(text)
+        except ValueError as error:
+            raise BadPredictions(f"{path}, line {number}: not JSON: {error}") from error
+        if not isinstance(line, dict) or not line.keys() >= {"text", "label", "top"}:
+            raise BadPredictions(f"{path}, line {number}: has no text, label and top")
+        lines.append(line)
+    return lines
+
+
+def labels_of(model: EmojiModel, head: str) -> tuple[str, ...]:
+    """The names of a head's labels.
+
+    Raises:
+        BadData: if there is no such head.
+    """
+    if head not in model.labels:
+        raise BadData(f"there is no head {head!r}; there are: {', '.join(model.labels)}")
+    return model.labels[head]
+
+
+def draw(confusion: list[list[int]], labels: list[str]) -> Image.Image:
+    """A confusion matrix as a picture: a row a right label, a column a given one, the darker the
+    larger the share of its row.
+
+    Args:
+        confusion: (labels, labels) counts.
+        labels: their names; each stands as its emoji.
+    """
+    counts = np.asarray(confusion, float)
+    shares = counts / counts.sum(1, keepdims=True).clip(min=1)
+    side = (1 + len(labels)) * _CELL
+    picture = Image.new("RGB", (side, side), "white")
+    pen = ImageDraw.Draw(picture)
+    for row, each in enumerate(shares):
+        for column, share in enumerate(each):
+            left, top = (column + 1) * _CELL, (row + 1) * _CELL
+            shade = tuple(round(255 + share**0.5 * (dark - 255)) for dark in (24, 60, 120))
+            pen.rectangle((left, top, left + _CELL - 2, top + _CELL - 2), fill=shade)
+    for place, label in enumerate(labels, 1):
+        icon = _icon(emoji_of(label))
+        picture.paste(icon, (place * _CELL + 4, 4), icon)
+        picture.paste(icon, (4, place * _CELL + 4), icon)
+    return picture
+
+
+def _icon(emoji: str) -> Image.Image:
+    font = ImageFont.truetype(FONT, _STRIKE)
+    large = Image.new("RGBA", (136, 128), (0, 0, 0, 0))
+    ImageDraw.Draw(large).text((0, 0), emoji, font=font, embedded_color=True)
+    return large.resize((_CELL - 8, _CELL - 8), Image.Resampling.LANCZOS)

@@ -1,0 +1,158 @@
+r"""Train the model of feelings.
+
+    python -m training.train_emoji --output_dir runs/emoji --data \
+        emoji=../shared/data/tweeteval,emotion=../shared/data/tweeteval,goemotions=../shared/data/goemotions,emojify=../shared/data/emojify
+
+Each set of labels gets a head of its name; all are learnt together. A set without a validation
+split is learnt from, but not measured. Run the same command again to resume; on several processes
+run it under `torchrun --nproc_per_node N -m training.train_emoji ...`. States and TensorBoard logs
+are in `<output_dir>.state`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from training.answer_task import TEMPERATURES, losses_at
+from training.emoji_task import FeelingLoss, FeelingTask, TextSet
+from training.loop import fit
+from training.run import ERRORS, BadSettings, LoopConfig, Run, flag
+from vqa import checkpoints
+from vqa.memory import keep_freed
+from vqa.models import EmojiConfig, EmojiModel
+from vqa.sources import BadData
+from vqa.text import Vocab
+from vqa.texts import Texts, open_texts
+from vqa.tweets import tokenize
+
+
+@dataclass(frozen=True)
+class TrainConfig(LoopConfig):
+    """Every setting of a training; each is a flag of the same name."""
+
+    epochs: int = flag(8, "as many texts as there are, each")
+    lr: float = flag(2e-3, "learning rate")
+    word_dim: int = flag(128, "of words and of character n-grams")
+    buckets: int = flag(32768, "character n-grams are hashed into so many")
+    hidden_dim: int = flag(160, "LSTM state, a direction")
+    dropout: float = flag(0.5, "on words, states and the heads' input")
+    word_dropout: float = flag(0.1, "share of the words that are not seen in training")
+    smoothing: float = flag(0.05, "label smoothing")
+    power: float = flag(0.7, "a set's share of an epoch is like its size to this power")
+    measured: str = flag("emoji,emotion", "heads whose mean macro-F1 chooses the checkpoint")
+    word_min_count: int = flag(3, "rarer words are known by their characters alone")
+
+    def __post_init__(self) -> None:
+        self.folders()
+        if self.start:
+            raise BadSettings("a model of feelings always begins anew: leave start out")
+
+    def folders(self) -> dict[str, str]:
+        """Where the data of each head are.
+
+        Raises:
+            BadSettings: if `data` does not list heads and folders.
+        """
+        pairs = [part.partition("=") for part in self.data.split(",")]
+        if not all(name and folder for name, _, folder in pairs):
+            raise BadSettings(f"data is {self.data!r}; it must be like emoji=FOLDER,mood=HUB_ID")
+        return {name: folder for name, _, folder in pairs}
+
+
+def build(config: TrainConfig, learnt: Mapping[str, Texts]) -> EmojiModel:
+    """A fresh model for the texts and their labels."""
+    labels = {}
+    for head, texts in learnt.items():
+        count = 1 + max((label for row in texts for label in row.labels), default=-1)
+        labels[head] = texts.names or tuple(f"{head} {number}" for number in range(count))
+    spelt = ([t.spelling for t in tokenize(row.text)] for texts in learnt.values() for row in texts)
+    words = Vocab.build(spelt, config.word_min_count)
+    kept = ("word_dim", "buckets", "hidden_dim", "dropout", "word_dropout")
+    heads = {head: len(names) for head, names in labels.items()}
+    sizes = {name: getattr(config, name) for name in kept}
+    return EmojiModel(EmojiConfig(len(words), heads, **sizes), words, labels)
+
+
+def train(config: TrainConfig) -> Path:
+    """Train, calibrate and save.
+
+    Returns:
+        The checkpoint's directory, `config.output_dir`.
+
+    Raises:
+        BadData: if the data cannot be read.
+        TrainingDiverged: if the loss becomes NaN or infinite.
+        OtherSettings: if states of a run with other settings are there.
+    """
+    run = Run.begin(config, "emoji")
+    (learnt, validation), model = run.prepare(
+        lambda: _read(config), lambda read: build(config, read[0])
+    )
+    measured = [head for head in config.measured.split(",") if head in validation]
+    if not measured:
+        raise BadSettings(f"measured is {config.measured!r}; there are: {', '.join(validation)}")
+    texts = TextSet(learnt, model, power=config.power, seed=config.seed)
+    task = FeelingTask(
+        model,
+        FeelingLoss(model, texts, config.smoothing),
+        train=texts,
+        validation=TextSet(validation, model),
+        groups=[
+            {"params": [*model.parameters()], "lr": config.lr, "weight_decay": config.weight_decay}
+        ],
+        accelerator=run.accelerator,
+        best=run.work / "best",
+        measured=measured,
+    )
+    progress = fit(task, config.schedule(config.epochs), run.accelerator, run.work / "states")
+    best = checkpoints.load_as(EmojiModel, task.best)
+    calibrate(best, TextSet(validation, best), validation)
+    return run.end(best, progress.cpu_seconds)
+
+
+@torch.no_grad()
+def calibrate(model: EmojiModel, texts: TextSet, heads: Iterable[str]) -> None:
+    """Give some heads the temperature that makes the texts' labels likeliest."""
+    model.eval()
+    for head in heads:
+        losses = torch.zeros(len(TEMPERATURES))
+        for phrases, targets in texts.parts(head):
+            losses += losses_at(TEMPERATURES, model(phrases, head)[0], targets)
+        model.temperatures[head].fill_(TEMPERATURES[losses.argmin()])
+
+
+def _read(config: TrainConfig) -> tuple[dict[str, Texts], dict[str, Texts]]:
+    """Training and validation texts of each head."""
+    folders = config.folders()
+    learnt = {head: open_texts(folder, "train", head) for head, folder in folders.items()}
+    validation = {}
+    for head, folder in folders.items():
+        try:
+            found = open_texts(folder, "validation", head)
+        except BadData as error:
+            print(f"{head} is not measured: {error}")
+            continue
+        if list(found) == list(learnt[head]):
+            raise BadData(f"{folder}: has no splits of its own; put train and validation apart")
+        validation[head] = found
+    return learnt, validation
+
+
+def main() -> None:
+    """Read the flags and train."""
+    from transformers import HfArgumentParser
+
+    keep_freed()
+    try:
+        (config,) = HfArgumentParser(TrainConfig).parse_args_into_dataclasses()
+        print(f"saved to {train(config)}")
+    except ERRORS as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

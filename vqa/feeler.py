@@ -1,0 +1,149 @@
+"""A model of feelings behind plain calls: one sentence or thousands, and its scores to explain."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vqa.models import EmojiModel, Feeling
+from vqa.text import BadText
+from vqa.tweets import MAX_CHARACTERS, Token, tokenize
+
+EMOJI = {  # for labels that are words
+    "admiration": "👏", "amusement": "😂", "anger": "😠", "annoyance": "🙄", "approval": "👍",
+    "caring": "🤗", "confusion": "😕", "curiosity": "🤔", "desire": "😍", "disappointment": "😞",
+    "disapproval": "👎", "disgust": "🤢", "embarrassment": "😳", "excitement": "🤩", "fear": "😨",
+    "gratitude": "🙏", "grief": "😭", "joy": "😄", "love": "❤️", "nervousness": "😬",
+    "optimism": "🌞", "pride": "😌", "realization": "💡", "relief": "😮‍💨", "remorse": "😔",
+    "sadness": "😢", "surprise": "😮", "neutral": "😐",
+}  # fmt: skip
+UNKNOWN = "💬"  # for a word that is none of these
+_SORTED = 4096  # texts that are sorted by length together, so that batches have little padding
+
+
+def emoji_of(label: str) -> str:
+    """The emoji of a label: its own if it is one."""
+    if not any(character.isalnum() for character in label):
+        return label
+    return EMOJI.get(label.lower(), UNKNOWN)
+
+
+class FeelingScorer(nn.Module):
+    """A head's logits, as a function of the vectors of a text's words; see `saliency.tokens`."""
+
+    def __init__(self, model: EmojiModel, head: str) -> None:
+        super().__init__()
+        self.model, self.head = model, head
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Vectors (B, T, D) of texts of one length -> logits (B, labels), uncalibrated."""
+        lengths = torch.full((len(vectors),), vectors.shape[1], device=vectors.device)
+        return self.model.logits(self.model.read(vectors, lengths)[0], self.head)
+
+
+class Feeler:
+    """Says how texts feel; safe to share between threads.
+
+    Args:
+        model: it is put into eval mode, and learns no more.
+    """
+
+    def __init__(self, model: EmojiModel) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.lock = threading.RLock()
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The sets of labels, by name."""
+        return tuple(self.model.config.heads)
+
+    def feel(self, text: str, head: str = "emoji", *, k: int = 5) -> Feeling:
+        """Say how one text feels.
+
+        Args:
+            text: in English; anything else is guessed at by its characters.
+            head: which set of labels.
+            k: how many of the likeliest labels to return.
+
+        Raises:
+            BadText: if it is longer than `MAX_CHARACTERS`.
+            ValueError: if there is no such head.
+        """
+        if len(text) > MAX_CHARACTERS:
+            raise BadText(
+                f"The text has {len(text):,} characters and the limit is {MAX_CHARACTERS:,}: "
+                "shorten it."
+            )
+        return self.feel_batch([text], head, k=k)[0]
+
+    def feel_batch(
+        self, texts: Sequence[str], head: str = "emoji", *, k: int = 5, batch_size: int = 256
+    ) -> list[Feeling]:
+        """Say how many texts feel, in passes over texts of about the same length.
+
+        Args:
+            texts: of any length; what is beyond `MAX_CHARACTERS` is not read.
+            head: which set of labels.
+            k: how many of the likeliest labels to return.
+            batch_size: texts in a pass.
+
+        Returns:
+            As many feelings, in the texts' order.
+
+        Raises:
+            ValueError: if there is no such head.
+        """
+        self.check(head)
+        found: list[Feeling | None] = [None] * len(texts)
+        for begin in range(0, len(texts), _SORTED):
+            part = [text[:MAX_CHARACTERS] for text in texts[begin : begin + _SORTED]]
+            tokens = [tokenize(text) for text in part]
+            order = sorted(range(len(part)), key=lambda place: len(tokens[place]))
+            for start in range(0, len(order), batch_size):
+                places = order[start : start + batch_size]
+                chosen = [(part[place], tokens[place]) for place in places]
+                for place, feeling in zip(places, self._feel(chosen, head, k), strict=True):
+                    found[begin + place] = feeling
+        return [feeling for feeling in found if feeling is not None]
+
+    def _feel(self, texts: list[tuple[str, list[Token]]], head: str, k: int) -> list[Feeling]:
+        phrases = self.model.phrases([tokens for _, tokens in texts])
+        with self.lock, torch.inference_mode():
+            logits, weights = self.model(phrases, head)
+            best = self.model.probabilities(logits, head).topk(min(k, logits.shape[1]))
+        labels = self.model.labels[head]
+        found = []
+        rows = zip(
+            texts, best.values.tolist(), best.indices.tolist(), weights.tolist(), strict=True
+        )
+        for (text, tokens), likely, places, heavy in rows:
+            top = tuple((labels[i], p) for i, p in zip(places, likely, strict=True))
+            words = tuple((text[t.start : t.end], w) for t, w in zip(tokens, heavy, strict=False))
+            found.append(Feeling(emoji_of(top[0][0]), top[0][0], top[0][1], top, words))
+        return found
+
+    def scorer(self, head: str) -> FeelingScorer:
+        """A head's logits as a function of the words' vectors, to be explained.
+
+        Raises:
+            ValueError: if there is no such head.
+        """
+        self.check(head)
+        return FeelingScorer(self.model, head).eval()
+
+    def vectors(self, text: str) -> Tensor:
+        """The vectors of a text's words, (1, T, D), T at least 1."""
+        with self.lock, torch.no_grad():
+            return self.model.embed(self.model.phrases([tokenize(text[:MAX_CHARACTERS])]))
+
+    def check(self, head: str) -> None:
+        """Refuse a head that there is not.
+
+        Raises:
+            ValueError: naming those that there are.
+        """
+        if head not in self.heads:
+            raise ValueError(f"there is no head {head!r}; there are: {', '.join(self.heads)}")
