@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import gradio as gr
 
     from vqa.engine import Engine
+    from vqa.neighbours import Neighbours
 
 # Read by the libraries when they are imported, which therefore happens in functions here.
 SWITCHES = {
@@ -25,11 +28,21 @@ SWITCHES = {
 CAPTIONERS = ("captioner", "captioner-bilstm")  # the first is asked if none is chosen
 
 
-def create_demo(engine: Engine) -> gr.Blocks:
-    """Lay out the page around a loaded engine; `launch` it with `ui.guards.launch_settings`."""
+def create_demo(
+    engine: Engine,
+    neighbours: Neighbours | None = None,
+    results: Mapping[str, Any] = MappingProxyType({}),
+) -> gr.Blocks:
+    """Lay out the page around a loaded engine; `launch` it with `ui.guards.launch_settings`.
+
+    Args:
+        engine: its models decide which tabs there are.
+        neighbours: sentences for the Feelings tab to show beside a visitor's; None for none.
+        results: what was measured of the model of feelings, by head.
+    """
     import gradio as gr
 
-    from ui import ask, describe, gaze, guards, theme
+    from ui import ask, describe, feel, gaze, guards, theme
     from ui.examples import CREDITS
 
     age = (guards.SESSION_SECONDS, guards.SESSION_SECONDS)
@@ -40,6 +53,8 @@ def create_demo(engine: Engine) -> gr.Blocks:
             tabs["Caption"] = describe.build
         if engine.gazer is not None:
             tabs["Gaze"] = gaze.build
+        if engine.feeler is not None:
+            tabs["Feelings"] = partial(feel.build, neighbours=neighbours, results=results)
         with gr.Tabs(elem_id="tabs") if len(tabs) > 1 else nullcontext():
             for name, build in tabs.items():
                 with gr.Tab(name) if len(tabs) > 1 else nullcontext():
@@ -64,21 +79,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="the same of a describing model; more than one may be given (default: all shipped)",
     )
     parser.add_argument("--gaze", help="the same of the gaze model (default: the shipped one)")
+    parser.add_argument("--feelings", help="the same of the model of feelings (likewise)")
+    parser.add_argument(
+        "--sentences",
+        help="training sentences to show in the Feelings tab: emoji=FOLDER,emotion=FOLDER",
+    )
     flags = parser.parse_args(arguments)
     for name, value in SWITCHES.items():
         os.environ.setdefault(name, value)
 
     from ui import guards
-    from vqa.checkpoints import SHIPPED, BadCheckpoint
+    from vqa import checkpoints
     from vqa.engine import Engine
+    from vqa.neighbours import Neighbours, open_sentences
+    from vqa.sources import BadData
 
-    captioners = flags.captioner or [name for name in CAPTIONERS if (SHIPPED / name).is_dir()]
-    gaze = flags.gaze or ("gaze" if (SHIPPED / "gaze").is_dir() else None)
+    shipped = {folder.name for folder in checkpoints.SHIPPED.glob("*") if folder.is_dir()}
+    captioners = flags.captioner or [name for name in CAPTIONERS if name in shipped]
+    gaze = flags.gaze or ("gaze" if "gaze" in shipped else None)
+    feelings = flags.feelings or ("emoji" if "emoji" in shipped else None)
+    neighbours = None
     try:
-        engine = Engine.load(flags.vqa, captioners, gaze)
-    except BadCheckpoint as error:
+        engine = Engine.load(flags.vqa, captioners, gaze, feelings)
+        results = checkpoints.results(feelings) if feelings else {}
+        if flags.sentences and engine.feeler:
+            neighbours = Neighbours(engine.feeler, open_sentences(flags.sentences))
+    except (checkpoints.BadCheckpoint, BadData) as error:
         raise SystemExit(str(error)) from error
-    demo = create_demo(engine)
+    demo = create_demo(engine, neighbours, results)
     demo.launch(server_name=flags.host, server_port=flags.port, **guards.launch_settings())
 
 

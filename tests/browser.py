@@ -17,6 +17,7 @@ from playwright.sync_api import expect, sync_playwright
 from app import create_demo
 from ui import guards
 from vqa.engine import Engine
+from vqa.neighbours import Neighbours, open_sentences
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -131,8 +132,10 @@ def serving():
     """A context manager that serves the page from this process, so that a test can interfere."""
 
     @contextmanager
-    def serving(checkpoint, captioners=(), **queue):
-        demo = create_demo(Engine.load(checkpoint, captioners))
+    def serving(checkpoint, captioners=(), feelings=None, sentences=None, results=None, **queue):
+        engine = Engine.load(checkpoint, captioners, feelings=feelings)
+        near = Neighbours(engine.feeler, open_sentences(sentences)) if sentences else None
+        demo = create_demo(engine, near, results or {})
         if queue:
             demo.queue(**queue)
         where = {"server_name": "127.0.0.1", "server_port": free_port()}

@@ -55,7 +55,8 @@ def test_any_text_feels_like_something(feeler):
     with pytest.raises(BadText, match="10,001 characters and the limit is 10,000"):
         feeler.feel("a" * (MAX_CHARACTERS + 1), "face")
     with pytest.raises(ValueError, match="no head 'emoji'; there are: face, mood"):
-        feeler.feel("hello")
+        feeler.feel("hello", "emoji")
+    assert feeler.feel("hello") == feeler.feel("hello", "face")
     assert feeler.feel_batch([], "face") == []
 
 

@@ -14,17 +14,19 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from trainings import assert_moved_alike, train_by_two_processes
 
 import vqa.batch
-from training import feeling_scores, score
+from training import score
 from training.emoji_task import FeelingLoss, TextSet
 from training.run import BadSettings
 from training.train_emoji import TrainConfig, train
 from vqa import checkpoints
 from vqa.batch_tasks import Feelings
-from vqa.feeler import Feeler
+from vqa.confusion import draw, most
+from vqa.feeler import Feeler, emoji_of
 from vqa.metrics.feeling_scores import FeelingScores, macro_f1
 from vqa.metrics.feeling_scores import feeling_scores as measure
 from vqa.models import EmojiModel
 from vqa.models.emoji import Phrases
+from vqa.neighbours import Neighbours, open_sentences
 from vqa.sources import BadData
 from vqa.texts import open_texts
 
@@ -116,6 +118,22 @@ def test_scores_are_scikit_learns(several):
     assert metric.compute(num_labels=labels) == found
 
 
+def test_neighbours_are_read_alike(data):
+    feeler = Feeler(tiny_emoji())
+    near = Neighbours(feeler, open_sentences(f"face={data},mood={data}"))
+    assert len(near.rows) == 2 * len(TEXTS)
+    text = "i am happy now"
+    found = near.nearest(text, 3)
+    assert [each.likeness for each in found] == sorted((e.likeness for e in found), reverse=True)
+    (one,) = near._read([text])
+    others = near._read([each for each, _ in near.rows])
+    assert found[0].likeness == pytest.approx(float((others @ one).max()), abs=1e-3)
+    assert {each.emoji for each in found} <= {*FACES, *map(emoji_of, MOODS)}
+    assert near.nearest(TEXTS[0][0])[0].text != TEXTS[0][0]
+    with pytest.raises(BadData, match="must be like emoji=FOLDER"):
+        open_sentences(str(data))
+
+
 def test_scores_need_labels_that_there_are():
     assert macro_f1([0, 0], np.eye(3, dtype=bool)[[0, 0]]) == pytest.approx(1 / 3)
     with pytest.raises(ValueError, match="as many labels as predictions"):
@@ -158,7 +176,7 @@ def test_an_interrupted_file_goes_on_and_a_strange_one_is_left_alone(
     with pytest.raises(SystemExit, match="another model wrote the line of so angry today"):
         bulk(data, cut, checkpoint, *flags)
     with pytest.raises(SystemExit, match="no head 'rage'; there are: face, mood"):
-        bulk(data, tmp_path / "new.jsonl", checkpoint, "--head", "rage")
+        bulk(data / "mood-train.parquet", tmp_path / "new.jsonl", checkpoint, "--head", "rage")
 
 
 def test_predictions_are_scored_and_drawn(data, checkpoint, tmp_path, capsys):
@@ -188,7 +206,8 @@ def test_predictions_are_scored_and_drawn(data, checkpoint, tmp_path, capsys):
 
 
 def test_the_confusions_are_drawn_where_they_are():
-    picture = feeling_scores.draw([[9, 1], [0, 10]], ["joy", "❤"])
+    assert most([[9, 1], [0, 10]], MOODS, 1) == [("joy", "sadness", 0.1)]
+    picture = draw([[9, 1], [0, 10]], ["joy", "❤"])
     cell = picture.width // 3
     shade = {
         (row, column): picture.getpixel((int((column + 1.5) * cell), int((row + 1.5) * cell)))[0]
@@ -283,12 +302,12 @@ def test_the_loss_is_the_weighted_cross_entropy(data):
 
 
 def test_settings_that_cannot_be_are_named(config, data, fresh_accelerator):
-    with pytest.raises(BadSettings, match="must be like emoji=FOLDER"):
-        replace(config, data=str(data))
+    with pytest.raises(BadData, match="must be like emoji=FOLDER"):
+        train(replace(config, data=str(data), output_dir=config.output_dir + "3"))
     with pytest.raises(BadSettings, match="leave start out"):
         replace(config, start="emoji")
     with pytest.raises(BadSettings, match="measured is 'rage'; there are: face, mood"):
         train(replace(config, measured="rage"))
+    strange = f"face={data / 'face-train.parquet'}"
     with pytest.raises(BadData, match="no splits of its own"):
-        strange = f"face={data / 'face-train.parquet'}"
         train(replace(config, data=strange, output_dir=config.output_dir + "2"))

@@ -1,4 +1,4 @@
-"""Score the labels given to texts, and draw which were taken for which.
+"""Score the labels given to texts.
 
 `python -m training.score feel` calls this.
 """
@@ -9,19 +9,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
-
 from vqa.batch import BadPredictions
-from vqa.feeler import emoji_of
 from vqa.metrics.feeling_scores import BEST, feeling_scores
 from vqa.models import EmojiModel
 from vqa.sources import BadData
 from vqa.texts import Texts
-
-FONT = Path(__file__).parent.parent / "vqa" / "assets" / "emoji.ttf"
-_STRIKE = 109  # the one size that the font has
-_CELL = 40  # pixels a label
 
 
 def score_feelings(texts: Texts, predictions: Path, labels: tuple[str, ...]) -> dict[str, Any]:
@@ -85,35 +77,3 @@ def labels_of(model: EmojiModel, head: str) -> tuple[str, ...]:
     if head not in model.labels:
         raise BadData(f"there is no head {head!r}; there are: {', '.join(model.labels)}")
     return model.labels[head]
-
-
-def draw(confusion: list[list[int]], labels: list[str]) -> Image.Image:
-    """A confusion matrix as a picture: a row a right label, a column a given one, the darker the
-    larger the share of its row.
-
-    Args:
-        confusion: (labels, labels) counts.
-        labels: their names; each stands as its emoji.
-    """
-    counts = np.asarray(confusion, float)
-    shares = counts / counts.sum(1, keepdims=True).clip(min=1)
-    side = (1 + len(labels)) * _CELL
-    picture = Image.new("RGB", (side, side), "white")
-    pen = ImageDraw.Draw(picture)
-    for row, each in enumerate(shares):
-        for column, share in enumerate(each):
-            left, top = (column + 1) * _CELL, (row + 1) * _CELL
-            shade = tuple(round(255 + share**0.5 * (dark - 255)) for dark in (24, 60, 120))
-            pen.rectangle((left, top, left + _CELL - 2, top + _CELL - 2), fill=shade)
-    for place, label in enumerate(labels, 1):
-        icon = _icon(emoji_of(label))
-        picture.paste(icon, (place * _CELL + 4, 4), icon)
-        picture.paste(icon, (4, place * _CELL + 4), icon)
-    return picture
-
-
-def _icon(emoji: str) -> Image.Image:
-    font = ImageFont.truetype(FONT, _STRIKE)
-    large = Image.new("RGBA", (136, 128), (0, 0, 0, 0))
-    ImageDraw.Draw(large).text((0, 0), emoji, font=font, embedded_color=True)
-    return large.resize((_CELL - 8, _CELL - 8), Image.Resampling.LANCZOS)

@@ -220,7 +220,7 @@ def _score(options: argparse.Namespace) -> dict[str, Any]:
 
             return score_gaze(open_rows(data, split, needs="fixations"), predictions, _say_missing)
     from training import feeling_scores
-    from vqa import checkpoints
+    from vqa import checkpoints, confusion
     from vqa.models import EmojiModel
 
     model = checkpoints.load_as(EmojiModel, options.model or "emoji")
@@ -228,7 +228,7 @@ def _score(options: argparse.Namespace) -> dict[str, Any]:
     texts = open_texts(data, split, options.head)
     found = feeling_scores.score_feelings(texts, predictions, labels)
     if options.picture:
-        feeling_scores.draw(found["confusion"], found["labels"]).save(options.picture)
+        confusion.draw(found["confusion"], found["labels"]).save(options.picture)
     return found
 
 

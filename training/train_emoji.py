@@ -26,7 +26,7 @@ from vqa.memory import keep_freed
 from vqa.models import EmojiConfig, EmojiModel
 from vqa.sources import BadData
 from vqa.text import Vocab
-from vqa.texts import Texts, open_texts
+from vqa.texts import Texts, open_texts, sets_of
 from vqa.tweets import tokenize
 
 
@@ -47,20 +47,8 @@ class TrainConfig(LoopConfig):
     word_min_count: int = flag(3, "rarer words are known by their characters alone")
 
     def __post_init__(self) -> None:
-        self.folders()
         if self.start:
             raise BadSettings("a model of feelings always begins anew: leave start out")
-
-    def folders(self) -> dict[str, str]:
-        """Where the data of each head are.
-
-        Raises:
-            BadSettings: if `data` does not list heads and folders.
-        """
-        pairs = [part.partition("=") for part in self.data.split(",")]
-        if not all(name and folder for name, _, folder in pairs):
-            raise BadSettings(f"data is {self.data!r}; it must be like emoji=FOLDER,mood=HUB_ID")
-        return {name: folder for name, _, folder in pairs}
 
 
 def build(config: TrainConfig, learnt: Mapping[str, Texts]) -> EmojiModel:
@@ -68,7 +56,7 @@ def build(config: TrainConfig, learnt: Mapping[str, Texts]) -> EmojiModel:
     labels = {}
     for head, texts in learnt.items():
         count = 1 + max((label for row in texts for label in row.labels), default=-1)
-        labels[head] = texts.names or tuple(f"{head} {number}" for number in range(count))
+        labels[head] = texts.names or tuple(map(texts.name_of, range(count)))
     spelt = ([t.spelling for t in tokenize(row.text)] for texts in learnt.values() for row in texts)
     words = Vocab.build(spelt, config.word_min_count)
     kept = ("word_dim", "buckets", "hidden_dim", "dropout", "word_dropout")
@@ -127,7 +115,7 @@ def calibrate(model: EmojiModel, texts: TextSet, heads: Iterable[str]) -> None:
 
 def _read(config: TrainConfig) -> tuple[dict[str, Texts], dict[str, Texts]]:
     """Training and validation texts of each head."""
-    folders = config.folders()
+    folders = sets_of(config.data)
     learnt = {head: open_texts(folder, "train", head) for head, folder in folders.items()}
     validation = {}
     for head, folder in folders.items():

@@ -38,6 +38,7 @@ class Result(NamedTuple):
 
     note: Any
     words: Any
+    reaction: Any  # the emoji that the question is answered with
     answer: Any
     view: Any
     guesses: Any
@@ -72,6 +73,7 @@ def answer(engine: Engine, path: str | None, question: str) -> Result:
     return Result(
         plain(unknown_words(found)),
         gr.HighlightedText(shades(found), visible=True),
+        reaction(engine, question),
         gr.Label(found.text, visible=True),
         layers(picture, found),
         gr.Label(dict(found.top), visible=True),
@@ -83,7 +85,12 @@ def nothing(note: str = "") -> Result:
     """No answer, and perhaps a note why."""
     hidden = gr.Label(None, visible=False)
     words = gr.HighlightedText(None, visible=False)
-    return Result(plain(note), words, hidden, None, hidden, None)
+    return Result(plain(note), words, "", hidden, None, hidden, None)
+
+
+def reaction(engine: Engine, text: str) -> str:
+    """The emoji that a text is answered with, as Markdown; empty without a model of feelings."""
+    return plain(engine.feel(text).emoji) if engine.feeler else ""
 
 
 def picture_of(path: str, side: int = _PICTURE_SIDE) -> Shown:

@@ -33,10 +33,12 @@ def build(engine: Engine) -> None:
             asking = _asking()
             note = gr.Markdown(elem_id="note", latex_delimiters=[])
             words = gr.HighlightedText(label="Words that counted", visible=False, elem_id="words")
+            reaction = widgets.reaction("reaction")
         with gr.Column(scale=6, min_width=340, elem_id="result"):
             result = Result(
                 note=note,
                 words=words,
+                reaction=reaction,
                 answer=gr.Label(label="Answer", visible=False, elem_id="answer"),
                 view=maps.view(),
                 guesses=gr.Label(

@@ -12,7 +12,7 @@ import gradio as gr
 
 from saliency import registry
 from saliency.types import CannotExplain
-from ui import maps, widgets, words
+from ui import answers, maps, widgets, words
 from ui.answers import NO_PICTURE, plain
 from ui.background import news_of
 from ui.examples import EXAMPLES
@@ -73,6 +73,7 @@ class Tab(NamedTuple):
     status: gr.HTML
     cancel: gr.Button
     others: gr.HTML
+    reaction: gr.Markdown
     told: gr.State  # `Told`, None if nothing is
 
 
@@ -130,6 +131,7 @@ def _asking(models: list[str]) -> Asking:
 
 
 def _telling(note: gr.Markdown) -> Tab:
+    reaction = widgets.reaction("caption-reaction")
     story, tools = maps.story("caption-story"), maps.tools("caption-tools", "the word")
     with gr.Row(visible=False, elem_id="caption-why") as ask:
         method = gr.Dropdown(
@@ -142,7 +144,7 @@ def _telling(note: gr.Markdown) -> Tab:
         status = widgets.progress("caption-status")
         cancel = gr.Button("Cancel", visible=False, min_width=100, elem_id="caption-cancel")
     others = maps.captions("caption-others")
-    return Tab(note, story, tools, ask, method, status, cancel, others, gr.State())
+    return Tab(note, story, tools, ask, method, status, cancel, others, reaction, gr.State())
 
 
 def told_in(tab: Tab, engine: Engine, told: Told, method: str) -> dict[Any, Any]:
@@ -157,6 +159,7 @@ def told_in(tab: Tab, engine: Engine, told: Told, method: str) -> dict[Any, Any]
         tab.ask: gr.Row(visible=True),
         tab.method: gr.Dropdown(menu, value=method),
         tab.others: words.ranked(told.caption),
+        tab.reaction: answers.reaction(engine, told.caption.text),
     }
 
 
@@ -165,6 +168,7 @@ def cleared(tab: Tab, note: str = "") -> dict[Any, Any]:
     return {
         **dict.fromkeys([tab.story, tab.tools, tab.others, tab.told]),
         tab.note: plain(note),
+        tab.reaction: "",
         tab.ask: gr.Row(visible=False),
         tab.method: gr.skip(),
         tab.status: widgets.said(""),

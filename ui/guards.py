@@ -79,6 +79,7 @@ def launch_settings() -> dict[str, Any]:
     return {
         "theme": theme.theme(),
         "css_paths": theme.STYLE,
+        "css": theme.emoji_font(),
         "allowed_paths": [str(example.path) for example in EXAMPLES],
         "app_kwargs": {"middleware": [Middleware(ContentPolicy)]},
         "footer_links": [],

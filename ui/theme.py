@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import gradio as gr
 from gradio.themes.utils import colors, fonts, sizes
+
+from vqa.confusion import FONT
 
 STYLE = Path(__file__).with_name("style.css")
 TITLE = "SeeWhy"
@@ -25,6 +28,7 @@ _PLUM = colors.Color(
     c900="#461f55",
     c950="#2c0b38",
 )
+_EMOJI = "SeeWhy Emoji"
 # A choice of a few, as white as a box to type in.
 _CHOICE = {
     "checkbox_border_color": "#8f8984",
@@ -51,7 +55,12 @@ def theme() -> gr.themes.Base:
         secondary_hue=_PLUM,
         neutral_hue=colors.stone,
         radius_size=sizes.radius_lg,
-        font=(fonts.LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "sans-serif"),
+        font=(
+            fonts.LocalFont("IBM Plex Sans", weights=(400, 700)),
+            _EMOJI,
+            "system-ui",
+            "sans-serif",
+        ),
         font_mono=(fonts.LocalFont("IBM Plex Mono", weights=(400, 700)), "monospace"),
     )
     return base.set(
@@ -98,3 +107,10 @@ def theme() -> gr.themes.Base:
         slider_color_dark="*primary_400",
         **_CHOICE,
     )
+
+
+def emoji_font() -> str:
+    """Style that brings the emoji of the models' labels, alike on every machine."""
+    content = base64.b64encode(FONT.read_bytes()).decode()
+    source = f'url("data:font/ttf;base64,{content}") format("truetype")'
+    return f'@font-face {{ font-family: "{_EMOJI}"; src: {source}; }}'

@@ -83,6 +83,26 @@ def texts(words: Sequence[str]) -> list[dict[str, str]]:
     return [{"text": text} for text in words]
 
 
+def reaction(elem_id: str) -> gr.Markdown:
+    """An emoji beside something, which a switch of the Feelings tab hides."""
+    return gr.Markdown(elem_id=elem_id, elem_classes="reaction", latex_delimiters=[])
+
+
+def drawn(elem_id: str, alt: str) -> gr.HTML:
+    """A picture that the server draws; its value is {"uri": a data URI}, or None.
+
+    Args:
+        elem_id: its name for the style sheet.
+        alt: what it shows, in our own words.
+    """
+    return gr.HTML(
+        html_template='{{#if value}}<img src="{{value.uri}}" alt="${label}">{{/if}}',
+        label=alt,
+        apply_default_css=False,
+        elem_id=elem_id,
+    )
+
+
 def progress(elem_id: str) -> gr.HTML:
     """How far something is; its value is `at` while it goes on, and `said` before and after."""
     return gr.HTML(

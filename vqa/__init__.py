@@ -2,11 +2,14 @@
 
 from vqa import Engine
 
-engine = Engine.load("vqa")
+engine = Engine.load("vqa", ["captioner"], "gaze", "emoji")
 engine.answer("photo.jpg", "what is the man holding?")
 engine.explain("photo.jpg", "what is the man holding?", method="grad_cam")
 engine.caption("photo.jpg", beam=3)
 engine.explain_caption("photo.jpg", method="grad_cam")
+engine.gaze("photo.jpg")
+engine.feel("what a lovely day")
+engine.explain_feeling("what a lovely day")
 """
 
 from vqa.checkpoints import BadCheckpoint, load, save

@@ -137,6 +137,16 @@ def find(name: str | Path, *, revision: str | None = None) -> Path:
     return pull(text, revision=revision)
 
 
+def results(name: str | Path) -> dict[str, Any]:
+    """What was measured of a model: the `results` of its metrics.json, or nothing.
+
+    Raises:
+        BadCheckpoint: if there is no such model, or its file is no JSON.
+    """
+    file = find(name) / "metrics.json"
+    return dict(_read_json(file).get("results", {})) if file.is_file() else {}
+
+
 def _load_directory(directory: Path) -> nn.Module:
     from vqa.models import MODELS
 

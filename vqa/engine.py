@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from saliency import faithfulness, registry
+from saliency import faithfulness, registry, tokens
 from saliency.types import Explanation, Progress
 from vqa import checkpoints, images
 from vqa.describer import Describer
+from vqa.feeler import Feeler
 from vqa.gazer import Gazer
 from vqa.grids import CACHE_BYTES
-from vqa.models import Answer, Answerer, Caption, Captioner, GazeModel
+from vqa.models import Answer, Answerer, Caption, Captioner, EmojiModel, Feeling, GazeModel
 from vqa.responder import Responder, WhatIf
 from vqa.scorers import AnswerScorer
-from vqa.text import BadText, normalize_answer
 
 
 class Engine:
@@ -32,6 +32,7 @@ class Engine:
         answerer: the model; it is put into eval mode, and learns no more.
         captioners: models that describe, by name; the first is the one asked if none is named.
         gaze: model of where people look; None for the answerer's own, if it has one.
+        feelings: model of how texts feel; None for none.
         cache_bytes: memory for the grids of the pictures seen last, a model.
     """
 
@@ -40,6 +41,7 @@ class Engine:
         answerer: Answerer,
         captioners: Mapping[str, Captioner] = MappingProxyType({}),
         gaze: GazeModel | None = None,
+        feelings: EmojiModel | None = None,
         *,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
@@ -50,6 +52,7 @@ class Engine:
         }
         gaze = gaze or answerer.gaze
         self.gazer = None if gaze is None else Gazer(gaze)
+        self.feeler = None if feelings is None else Feeler(feelings)
 
     @classmethod
     def load(
@@ -57,6 +60,7 @@ class Engine:
         vqa: str | Path = "vqa",
         captioners: Sequence[str | Path] = (),
         gaze: str | Path | None = None,
+        feelings: str | Path | None = None,
         *,
         revision: str | None = None,
     ) -> Engine:
@@ -66,6 +70,7 @@ class Engine:
             vqa: the model that answers.
             captioners: the models that describe; none are needed.
             gaze: the model of where people look; None for the answerer's own, if it has one.
+            feelings: the model of how texts feel; None for none.
             revision: of `vqa`, if it is a Hub id: branch, tag or commit.
 
         Raises:
@@ -76,6 +81,7 @@ class Engine:
             answerer,
             {str(name): checkpoints.load_as(Captioner, name) for name in captioners},
             None if gaze is None else checkpoints.load_as(GazeModel, gaze),
+            None if feelings is None else checkpoints.load_as(EmojiModel, feelings),
         )
 
     def answer(self, picture: images.Source, question: str, *, k: int = 5) -> Answer:
@@ -149,14 +155,11 @@ class Engine:
         """
         scorer = self.scorer(question)
         raw = images.read(picture)
-        targets = self._targets(raw, question, answer, k)
-        pixels = self.pixels(raw)
+        targets = self.responder.targets(raw, question, answer, k)
+        options |= {"seed": seed, "progress": progress}
         with self.responder.lock:
-            found = registry.explain(
-                scorer, pixels, targets, method, seed=seed, progress=progress, **options
-            )
-        names = self.answerer.answers
-        return tuple(dataclasses.replace(each, label=names[each.target]) for each in found)
+            found = registry.explain(scorer, self.pixels(raw), targets, method, **options)
+        return _labelled(found, self.answerer.answers)
 
     def caption(
         self, picture: images.Source, *, beam: int = 3, model: str | None = None, **options: Any
@@ -225,18 +228,56 @@ class Engine:
         """
         describer, raw = self.describer(model), images.read(picture)
         scorer = describer.scorer(describer.caption(raw).words if caption is None else caption)
-        targets = range(len(scorer.words)) if words is None else words
+        targets = list(range(len(scorer.words)) if words is None else words)
+        options |= {"seed": seed, "progress": progress}
         with describer.lock:
-            found = registry.explain(
-                scorer,
-                describer.pixels(raw),
-                list(targets),
-                method,
-                seed=seed,
-                progress=progress,
-                **options,
-            )
-        return tuple(dataclasses.replace(each, label=scorer.words[each.target]) for each in found)
+            found = registry.explain(scorer, describer.pixels(raw), targets, method, **options)
+        return _labelled(found, scorer.words)
+
+    def feel(self, text: str, head: str | None = None, *, k: int = 5) -> Feeling:
+        """Say how a text feels; see `Feeler.feel`.
+
+        Raises:
+            BadText: if it is too long.
+            ValueError: if there is no such head, or the engine has no model of feelings.
+        """
+        return self._feeler().feel(text, head, k=k)
+
+    def explain_feeling(
+        self,
+        text: str,
+        label: str | None = None,
+        method: str = "integrated_gradients",
+        *,
+        head: str | None = None,
+        **options: Any,
+    ) -> tokens.TokenExplanation:
+        """Say how far each word of a text pushes a label.
+
+        Args:
+            text: as `feel` takes it.
+            label: which label to explain; None for the likeliest.
+            method: a name in `saliency.tokens.TOKEN_METHODS`.
+            head: which set of labels; None for the first.
+            options: the method's own.
+
+        Returns:
+            A push a word, in the order of the feeling's `word_weights`.
+
+        Raises:
+            BadText: if the text has no word or is too long, or the label is none of the head's.
+            ValueError: if there is no such head or method, or the engine has no model of feelings.
+        """
+        feeler = self._feeler()
+        scorer, vectors, target = feeler.to_explain(text, head, label)
+        with feeler.lock:
+            (found,) = tokens.explain_tokens(scorer, vectors, [target], method, **options)
+        return found
+
+    def _feeler(self) -> Feeler:
+        if self.feeler is None:
+            raise ValueError("there is no model of feelings: load the engine with one")
+        return self.feeler
 
     def counterfactual(
         self,
@@ -276,21 +317,6 @@ class Engine:
         """A question's answers as scores of the pixels; see `Responder.scorer`."""
         return self.responder.scorer(question)
 
-    def _targets(
-        self, picture: images.Source, question: str, answer: str | None, k: int
-    ) -> list[int]:
-        names = self.answerer.answers
-        if answer is None:
-            return [names.index(text) for text, _ in self.answer(picture, question, k=k).top]
-        if k != 1:
-            raise ValueError(f"with an answer there is one map, not {k}")
-        if (wanted := normalize_answer(answer)) not in names:
-            raise BadText(
-                f'"{answer}" is none of the {len(names):,} answers that the model knows: '
-                "choose one of its guesses."
-            )
-        return [names.index(wanted)]
-
     def pixels(self, picture: images.Source) -> Tensor:
         """A picture as the answerer sees it, (1, 3, S, S) in [0, 1]: squashed to its square.
 
@@ -298,3 +324,7 @@ class Engine:
             BadImage: if the picture cannot be read.
         """
         return self.responder.pixels(picture)
+
+
+def _labelled(found: Sequence[Explanation], names: Sequence[str]) -> tuple[Explanation, ...]:
+    return tuple(dataclasses.replace(each, label=names[each.target]) for each in found)

@@ -60,12 +60,12 @@ class Feeler:
         """The sets of labels, by name."""
         return tuple(self.model.config.heads)
 
-    def feel(self, text: str, head: str = "emoji", *, k: int = 5) -> Feeling:
+    def feel(self, text: str, head: str | None = None, *, k: int = 5) -> Feeling:
         """Say how one text feels.
 
         Args:
             text: in English; anything else is guessed at by its characters.
-            head: which set of labels.
+            head: which set of labels; None for the first.
             k: how many of the likeliest labels to return.
 
         Raises:
@@ -80,13 +80,18 @@ class Feeler:
         return self.feel_batch([text], head, k=k)[0]
 
     def feel_batch(
-        self, texts: Sequence[str], head: str = "emoji", *, k: int = 5, batch_size: int = 256
+        self,
+        texts: Sequence[str],
+        head: str | None = None,
+        *,
+        k: int = 5,
+        batch_size: int = 256,
     ) -> list[Feeling]:
         """Say how many texts feel, in passes over texts of about the same length.
 
         Args:
             texts: of any length; what is beyond `MAX_CHARACTERS` is not read.
-            head: which set of labels.
+            head: which set of labels; None for the first.
             k: how many of the likeliest labels to return.
             batch_size: texts in a pass.
 
@@ -96,7 +101,7 @@ class Feeler:
         Raises:
             ValueError: if there is no such head.
         """
-        self.check(head)
+        head = self.check(head)
         found: list[Feeling | None] = [None] * len(texts)
         for begin in range(0, len(texts), _SORTED):
             part = [text[:MAX_CHARACTERS] for text in texts[begin : begin + _SORTED]]
@@ -131,19 +136,46 @@ class Feeler:
         Raises:
             ValueError: if there is no such head.
         """
-        self.check(head)
-        return FeelingScorer(self.model, head).eval()
+        return FeelingScorer(self.model, self.check(head)).eval()
 
     def vectors(self, text: str) -> Tensor:
         """The vectors of a text's words, (1, T, D), T at least 1."""
         with self.lock, torch.no_grad():
             return self.model.embed(self.model.phrases([tokenize(text[:MAX_CHARACTERS])]))
 
-    def check(self, head: str) -> None:
-        """Refuse a head that there is not.
+    def to_explain(
+        self, text: str, head: str | None, label: str | None
+    ) -> tuple[FeelingScorer, Tensor, int]:
+        """What `saliency.tokens` needs to explain one label of a text.
+
+        Args:
+            text: as `feel` takes it.
+            head: which set of labels; None for the first.
+            label: one of them; None for the likeliest.
+
+        Returns:
+            A scorer, the vectors of the text's words (1, T, D), and the label's number.
+
+        Raises:
+            BadText: if the text has no word or is too long, or the label is none of the head's.
+            ValueError: if there is no such head.
+        """
+        head = self.check(head)
+        found, labels = self.feel(text, head), self.model.labels[head]
+        if not found.word_weights:
+            raise BadText("There is no word in the text: type some.")
+        if (wanted := label or found.label) not in labels:
+            raise BadText(f'"{label}" is none of the labels: {", ".join(labels)}.')
+        return self.scorer(head), self.vectors(text), labels.index(wanted)
+
+    def check(self, head: str | None) -> str:
+        """A head by its name, the first by None.
 
         Raises:
             ValueError: naming those that there are.
         """
+        if head is None:
+            return self.heads[0]
         if head not in self.heads:
             raise ValueError(f"there is no head {head!r}; there are: {', '.join(self.heads)}")
+        return head

@@ -16,7 +16,7 @@ from vqa.encoders import Grid
 from vqa.grids import CACHE_BYTES, Eyes
 from vqa.models import Answer, Answerer
 from vqa.scorers import AnswerScorer
-from vqa.text import Vocab
+from vqa.text import BadText, Vocab, normalize_answer
 
 
 class WhatIf(NamedTuple):
@@ -127,6 +127,34 @@ class Responder:
             BadText: if the question is empty or too long.
         """
         return AnswerScorer(self.answerer, question).eval()
+
+    def targets(
+        self, picture: images.Source, question: str, answer: str | None, k: int
+    ) -> list[int]:
+        """The numbers of an answer, or of the k likeliest ones.
+
+        Args:
+            picture: a path, bytes, file object, PIL picture or array.
+            question: in English.
+            answer: one that the model knows; None for the likeliest.
+            k: how many; with `answer`, 1.
+
+        Raises:
+            BadImage: if the picture cannot be read.
+            BadText: if the question is empty or too long, or the answer is none that the model has.
+            ValueError: if there is an answer and k is not 1.
+        """
+        names = self.answerer.answers
+        if answer is None:
+            return [names.index(text) for text, _ in self.answer(picture, question, k=k).top]
+        if k != 1:
+            raise ValueError(f"with an answer there is one map, not {k}")
+        if (wanted := normalize_answer(answer)) not in names:
+            raise BadText(
+                f'"{answer}" is none of the {len(names):,} answers that the model knows: '
+                "choose one of its guesses."
+            )
+        return [names.index(wanted)]
 
     def _ask(
         self, grid: Grid, questions: list[str], ids: list[list[int]], owners: list[int], k: int

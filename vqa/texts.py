@@ -36,6 +36,22 @@ class Texts(Sequence[TextRow]):
     def __getitem__(self, place: Any) -> Any:
         return self.rows[place]
 
+    def name_of(self, label: int) -> str:
+        """A label's name, or its number where the data do not tell."""
+        return self.names[label] if self.names else str(label)
+
+
+def sets_of(named: str) -> dict[str, str]:
+    """The data of each set of labels that `emoji=FOLDER,mood=HUB_ID` names.
+
+    Raises:
+        BadData: if it is not of that form.
+    """
+    pairs = [part.partition("=") for part in named.split(",")]
+    if not all(name and data for name, _, data in pairs):
+        raise BadData(f"{named!r} must be like emoji=FOLDER,mood=HUB_ID")
+    return {name: data for name, _, data in pairs}
+
 
 def open_texts(data: str | Path, split: str = "validation", name: str = "") -> Texts:
     """Open a dataset of texts.
