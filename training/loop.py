@@ -139,7 +139,7 @@ def fit(task: Task, schedule: Schedule, accelerator: Accelerator, folder: Path) 
 def _optimizer(name: str, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     match name:
         case "adamw":
-            return torch.optim.AdamW(groups, betas=(0.9, 0.99))
+            return torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
         case "sgd":
             return torch.optim.SGD(groups, momentum=0.9)
     raise ValueError(f"optimizer is {name!r}; it can be adamw or sgd")
