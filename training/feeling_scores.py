@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from training.predictions import read_lines
 from vqa.batch import BadPredictions
 from vqa.metrics.feeling_scores import BEST, feeling_scores
 from vqa.models import EmojiModel
 from vqa.sources import BadData
 from vqa.texts import Texts
+
+FIELDS = {"text": str, "label": int, "top": list}
 
 
 def score_feelings(texts: Texts, predictions: Path, labels: tuple[str, ...]) -> dict[str, Any]:
@@ -32,7 +34,7 @@ def score_feelings(texts: Texts, predictions: Path, labels: tuple[str, ...]) -> 
         BadPredictions: if the file is no such file, or is about other texts.
         BadData: if no text has a label.
     """
-    lines = _read(predictions)
+    lines = list(read_lines(predictions, FIELDS))
     if [line["text"] for line in lines] != [row.text for row in texts]:
         raise BadPredictions(f"{predictions}: its lines are not the texts of these data, in order")
     if texts.names and texts.names != labels:
@@ -53,19 +55,6 @@ def score_feelings(texts: Texts, predictions: Path, labels: tuple[str, ...]) -> 
         "labels": list(labels),
         "confusion": scores["confusion"],
     }
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    lines = []
-    for number, text in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            line = json.loads(text)
-        except ValueError as error:
-            raise BadPredictions(f"{path}, line {number}: not JSON: {error}") from error
-        if not isinstance(line, dict) or not line.keys() >= {"text", "label", "top"}:
-            raise BadPredictions(f"{path}, line {number}: has no text, label and top")
-        lines.append(line)
-    return lines
 
 
 def labels_of(model: EmojiModel, head: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from saliency import gaze_metrics
 from saliency.fixations import SIZE, count_map, density
+from training.predictions import say_missing
 from vqa.batch import BadPredictions
 from vqa.rows import Rows
 from vqa.sources import BadData
@@ -23,14 +24,13 @@ from vqa.sources import BadData
 EPS = 1e-6  # added to a baseline's density: people look at a place where nobody else did
 
 
-def score_gaze(rows: Rows, predictions: Path, say_missing: Callable[[list[str]], None]) -> dict:
+def score_gaze(rows: Rows, predictions: Path) -> dict:
     """Measure maps at 200 x 150 pixels, the densities blurred by a sigma of 6.
 
     Args:
         rows: the pictures and where people looked; those without a fixation are left out.
         predictions: an archive of `vqa.batch gaze`, or any of arrays (H, W) >= 0 by image id. A
             picture without a map counts as one looked at evenly.
-        say_missing: is told the names of those.
 
     Returns:
         The means over the pictures, of the measures of `saliency.gaze_metrics`; `centre_cc`,

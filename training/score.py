@@ -14,197 +14,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from training.predictions import Metrics
 from training.record import plain_path, provenance, record
 from vqa.batch import BadPredictions
 from vqa.checkpoints import BadCheckpoint
-from vqa.rows import Question, Rows, open_rows
+from vqa.rows import open_rows
 from vqa.sources import BadData
 from vqa.texts import open_texts
-
-Line = dict[str, Any]
-Metrics = dict[str, float | int]
-ANSWER_FIELDS = {  # name -> its type
-    "image_id": (int, str),
-    "index": int,
-    "question": str,
-    "answer": str,
-    "top": list,
-}
-CAPTION_FIELDS = {"image_id": (int, str), "caption": str}
-GROUPS: dict[str, Callable[[str], bool]] = {  # name -> whether an answer type belongs to it
-    "all": lambda kind: True,
-    "yes/no": lambda kind: kind == "yes/no",
-    "number": lambda kind: kind == "number",
-    "other": lambda kind: kind not in ("yes/no", "number"),
-    "not yes/no": lambda kind: kind != "yes/no",
-}
 
 
 class BadMetrics(ValueError):
     """A metrics.json to which nothing can be added."""
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A question, how right its answer is, and how sure the model was (None: no prediction)."""
-
-    name: str
-    answer_type: str
-    accuracy: float  # in [0, 1]
-    probability: float | None
-
-
-def score_answers(rows: Rows, predictions: Path) -> Metrics:
-    """Print the accuracy of answers, overall and by type, and how honest their probabilities are.
-
-    Args:
-        rows: the questions and what people answered.
-        predictions: a file of `vqa.batch answer`.
-
-    Returns:
-        The percentage of each group that has questions, `n`, `n_missing` and `calibration_error`,
-        a percentage too.
-
-    Raises:
-        BadPredictions: if the file is no such file, or is about other questions.
-        BadData: if a question has no answer to compare with.
-    """
-    from vqa.metrics.vqa_accuracy import expected_calibration_error
-
-    scored = list(_join(rows, _read(predictions, ANSWER_FIELDS)))
-    sure = [(s.probability, s.accuracy) for s in scored if s.probability is not None]
-    if not sure:
-        raise BadPredictions(f"{predictions}: none of its lines is about a question of these data")
-    missing = [one.name for one in scored if one.probability is None]
-    _say_missing(missing)
-    shown, right = zip(*sure, strict=True)
-    error = expected_calibration_error(shown, right)
-    counts: Metrics = {"n": len(scored), "n_missing": len(missing)}
-    return _by_group(scored) | counts | {"calibration_error": round(100 * error, 2)}
-
-
-def score_captions(rows: Rows, predictions: Path) -> Metrics:
-    """Print how near captions come to those of people, and how varied they are.
-
-    Args:
-        rows: the pictures and their captions; those without any are left out.
-        predictions: a file of `vqa.batch caption`.
-
-    Returns:
-        BLEU-1 to 4, ROUGE-L, CIDEr (that of the COCO evaluation) and plain CIDEr, times 100;
-        `words` (how many different ones), `most_frequent` (percentage of the captions that are the
-        one used most), `mean_words`, `n` and `n_missing`.
-
-    Raises:
-        BadPredictions: if the file is no such file, or is about other pictures.
-        BadData: if no picture has a caption to compare with.
-    """
-    from vqa.metrics.caption_scores import caption_scores
-    from vqa.metrics.ptb import ptb_tokenize
-
-    said = {line["image_id"]: line["caption"] for line in _read(predictions, CAPTION_FIELDS)}
-    references: dict[int | str, list[str]] = {}
-    for row in rows:  # a picture may have a row a caption
-        if row.captions:
-            references.setdefault(row.image_id, []).extend(row.captions)
-    if not references:
-        raise BadData("these data have no caption to compare with")
-    if not said.keys() & references.keys():
-        raise BadPredictions(f"{predictions}: none of its lines is about a picture of these data")
-    missing = [f"picture {image_id}" for image_id in references if image_id not in said]
-    _say_missing(missing)
-    texts = [said.get(image_id, "") for image_id in references]
-    captions = [ptb_tokenize(text) for text in texts]
-    people = [[ptb_tokenize(text) for text in given] for given in references.values()]
-    scores = {name: round(100 * s, 2) for name, s in caption_scores(captions, people).items()}
-    scores.pop("cider_d")  # `cider` by its other name
-    (_, most), *_ = Counter(texts).most_common(1)
-    return scores | {
-        "words": len({word for words in captions for word in words}),
-        "most_frequent": round(100 * most / len(texts), 2),
-        "mean_words": round(sum(map(len, captions)) / len(captions), 2),
-        "n": len(texts),
-        "n_missing": len(missing),
-    }
-
-
-def _say_missing(names: Sequence[str]) -> None:
-    if names:
-        print(f"No prediction for {len(names)}:", *names, sep="\n  ", file=sys.stderr)
-
-
-def _read(path: Path, wanted: Mapping[str, Any]) -> Iterator[Line]:
-    for number, text in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            line = json.loads(text)
-        except ValueError as error:
-            raise BadPredictions(f"{path}, line {number}: not JSON: {error}") from error
-        fields = line if isinstance(line, dict) else {}
-        lacking = [f for f in wanted if fields.get(f) in (None, [])]
-        if lacking:
-            raise BadPredictions(f"{path}, line {number}: has no {', '.join(lacking)}")
-        for name, kind in wanted.items():
-            if not isinstance(line[name], kind) or (name == "top" and not _is_sure(line[name])):
-                raise BadPredictions(f"{path}, line {number}: {name} cannot be {line[name]!r}")
-        yield line
-
-
-def _is_sure(top: list[Any]) -> bool:
-    """Whether a list of guesses begins with an answer and its probability."""
-    match top[0]:
-        case [str(), float() | int() as probability]:
-            return 0 <= probability <= 1
-    return False
-
-
-def _join(rows: Rows, lines: Iterator[Line]) -> Iterator[Scored]:
-    """Give each question its prediction. The same key may come again: then in the same order."""
-    from vqa.metrics.vqa_accuracy import accuracy
-
-    waiting: dict[tuple[int | str, int, str], deque[Line]] = defaultdict(deque)
-    for line in lines:
-        waiting[line["image_id"], line["index"], line["question"]].append(line)
-    for row in rows:
-        for question in row.questions:
-            name = f"picture {row.image_id}, question {question.index}"
-            references = _references(question, name)
-            found = waiting[row.image_id, question.index, question.text]
-            right, probability = 0.0, None
-            if found:
-                line = found.popleft()
-                right, probability = accuracy(line["answer"], references), line["top"][0][1]
-            yield Scored(name, question.answer_type, right, probability)
-    if unused := sum(map(len, waiting.values())):
-        print(f"{unused} predictions are about no question of these data", file=sys.stderr)
-
-
-def _references(question: Question, name: str) -> Sequence[str]:
-    """The ten answers of the official accuracy, or the agreed one."""
-    from vqa.metrics.vqa_accuracy import PEOPLE
-
-    if len(question.answers) >= PEOPLE or question.answer is None:
-        references = question.answers
-    else:
-        references = (question.answer,)
-    if not references:
-        raise BadData(f"{name}: has no answer to compare with")
-    return references
-
-
-def _by_group(scored: Sequence[Scored]) -> Metrics:
-    metrics: Metrics = {}
-    for group, belongs in GROUPS.items():
-        values = [one.accuracy for one in scored if belongs(one.answer_type)]
-        if values:
-            metrics[group] = round(100 * sum(values) / len(values), 2)
-    return metrics
 
 
 def _score(options: argparse.Namespace) -> dict[str, Any]:
@@ -212,13 +36,17 @@ def _score(options: argparse.Namespace) -> dict[str, Any]:
     data, split, predictions = options.data, options.split, options.predictions
     match options.task:
         case "answer":
+            from training.answer_scores import score_answers
+
             return score_answers(open_rows(data, split, needs="question"), predictions)
         case "caption":
+            from training.caption_scores import score_captions
+
             return score_captions(open_rows(data, split, needs="caption"), predictions)
         case "gaze":
             from training.gaze_scores import score_gaze
 
-            return score_gaze(open_rows(data, split, needs="fixations"), predictions, _say_missing)
+            return score_gaze(open_rows(data, split, needs="fixations"), predictions)
     from training import feeling_scores
     from vqa import checkpoints, confusion
     from vqa.models import EmojiModel
@@ -254,11 +82,6 @@ def keep(metrics: Metrics, options: argparse.Namespace, tables: Mapping[str, Any
     """
     path = options.metrics or options.predictions.with_suffix(".metrics.json")
     model = _trained(options.model) if options.model else {}
-    try:
-        results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        results = {**results.get("results", {})}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise BadMetrics(f"{path}: not a metrics.json: {error}") from error
     data = Path(options.data)
     entry = {
         "dataset": data.resolve().name if data.is_dir() else plain_path(options.data),
@@ -269,9 +92,22 @@ def keep(metrics: Metrics, options: argparse.Namespace, tables: Mapping[str, Any
         "metrics": metrics,
         **dict(sorted(tables.items())),
     }
+    add_result(path, options.name or getattr(options, "head", options.task), entry)
+
+
+def add_result(path: Path, name: str, entry: Mapping[str, Any]) -> None:
+    """Put an entry under `results` of a metrics.json; all else stays.
+
+    Raises:
+        BadMetrics: if the file is there and is not such a file.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        results = {**found.get("results", {})}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadMetrics(f"{path}: not a metrics.json: {error}") from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    name = options.name or getattr(options, "head", options.task)
-    record(path, "results", {**results, name: entry})
+    record(path, "results", {**results, name: dict(entry)})
 
 
 def _trained(model: Path) -> dict[str, Any]:
