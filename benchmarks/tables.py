@@ -40,6 +40,8 @@ def filled(text: str) -> str:
         "speed": lambda: speed(results["saliency"]["tasks"]),
         "captions": captions,
         "caption_speed": lambda: caption_speed(results["captions"]),
+        "gaze": gaze,
+        "feelings": feelings,
     }
     return _PLACE.sub(lambda found: f"{found[1]}{makers[found[2]]()}\n{found[3]}", text)
 
@@ -93,13 +95,38 @@ def captions() -> str:
         "|---|---|---|---|---|---|",
     ]
     for name, label in CAPTIONERS.items():
-        file = SHIPPED / name / "metrics.json"
-        if not file.exists():
+        if not (SHIPPED / name / "metrics.json").exists():
             continue
-        found = json.loads(file.read_text(encoding="utf-8"))["results"]["caption"]["metrics"]
+        found = _results(name)["caption"]["metrics"]
         cells = [str(found[key]) for key in ("cider", "bleu1", "bleu4", "rouge_l", "words")]
         lines.append(f"| [{label}](model_cards/{name}/README.md) | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def gaze() -> str:
+    """The shipped gaze model beside the centre."""
+    found = _results("gaze")["gaze"]["metrics"]
+    lines = ["| | CC | NSS | AUC-Judd |", "|---|---|---|---|"]
+    for label, prefix in (("[gaze model](model_cards/gaze/README.md)", ""), ("centre", "centre_")):
+        cells = [f"{found[prefix + key]:.3f}" for key in ("cc", "nss", "auc_judd")]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def feelings() -> str:
+    """The shipped model of feelings, a head a line."""
+    lines = ["| labels | macro-F1 | accuracy | a right one among the best five |"]
+    lines.append("|---|---|---|---|")
+    for name, entry in _results("emoji").items():
+        if "macro_f1" in (found := entry["metrics"]):
+            cells = [str(found[key]) for key in ("macro_f1", "accuracy", "top5")]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _results(name: str) -> dict[str, Any]:
+    file = SHIPPED / name / "metrics.json"
+    return dict(json.loads(file.read_text(encoding="utf-8"))["results"])
 
 
 def caption_speed(measured: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ COLUMNS = {
     "answerer": ("all", "yes/no", "number", "other", "not yes/no", "calibration_error"),
     "captioner": ("cider", "bleu1", "bleu4", "rouge_l", "words", "most_frequent"),
     "gaze": ("cc", "nss", "auc_judd", "sim", "kl", "auc_shuffled", "information_gain"),
+    "emoji": ("macro_f1", "accuracy", "top5"),
 }
 CARDS: dict[str, dict[str, Any]] = {  # what the card's header says of each kind of model
     "answerer": {
@@ -55,6 +56,14 @@ CARDS: dict[str, dict[str, Any]] = {  # what the card's header says of each kind
         "main": "gaze",
         "metrics": {"cc": ("cc", "CC"), "nss": ("nss", "NSS"), "auc_judd": ("auc", "AUC-Judd")},
     },
+    "emoji": {
+        "pipeline_tag": "text-classification",
+        "tags": ["emoji", "emotion", "lstm", "explainability"],
+        "datasets": ["cardiffnlp/tweet_eval", "google-research-datasets/go_emotions"],
+        "model_name": "SeeWhy model of feelings",
+        "main": "emoji",
+        "metrics": {"macro_f1": ("f1", "macro-F1, emoji"), "accuracy": ("accuracy", "accuracy")},
+    },
 }
 
 
@@ -78,7 +87,7 @@ def render(directory: str | Path) -> str:
         language="en",
         license="apache-2.0",
         library_name="seewhy",
-        base_model=f"google/{config['encoder']['name']}",
+        base_model=f"google/{config['encoder']['name']}" if "encoder" in config else None,
         eval_results=[
             EvalResult(
                 task_type=kind["pipeline_tag"],
@@ -112,7 +121,8 @@ def _facts(
         for name, result in metrics["results"].items()
         if name.startswith(ABLATION)
     }
-    side = config["encoder"]["image_size"] // config["encoder"]["stride"]
+    encoder = config.get("encoder", {"image_size": 0, "stride": 1})
+    side = encoder["image_size"] // encoder["stride"]
     columns = COLUMNS[config["model_type"]]
     blind = results.get("blind", {}).get("metrics", {})
     return {
@@ -150,6 +160,15 @@ def _recipe(config: dict[str, Any]) -> str:
         before, after = (Path(name).name for name in config["models"])
         share = config["weight"]
         return f"Weights averaged: {1 - share:g} of {before}, {share:g} of {after}."
+    if "word_dropout" in config:
+        sets = " and ".join(config["data"].replace("=", " of ").split(","))
+        return (
+            f"{config['epochs']} epochs (AdamW, learning rate {config['lr']:g}, "
+            f"{config['batch_size']} texts a step), cross-entropy weighed by the square root of "
+            f"how rare a label is (label smoothing {config['smoothing']:g}), words dropped at "
+            f"{config['word_dropout']:g}, averaged weights (decay {config['ema']:g}), on the train "
+            f"splits of {sets}; a set's share is like its size to the power {config['power']:g}."
+        )
     gaze, captions = "kl" in config, "critical_epochs" in config
     part = "decoder" if gaze or captions else "head"
     folders = (config["data"], *filter(None, config["also"].split(",")))

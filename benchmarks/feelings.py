@@ -1,0 +1,89 @@
+"""How quickly sentences are felt: one alone, thousands together, and what most of that time is.
+
+python -m benchmarks.feelings --data ../shared/data/tweeteval
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from typing import Any
+
+import torch
+
+from benchmarks.latency import RESULTS, timed
+from training.record import provenance, record
+from vqa import checkpoints
+from vqa.feeler import Feeler
+from vqa.memory import keep_freed
+from vqa.models import EmojiModel
+from vqa.texts import open_texts
+from vqa.tweets import tokenize
+
+BATCH, WARM_UP, ROUNDS = 256, 20, 5
+
+
+def main() -> None:
+    """Time and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="folder, parquet file or Hub id")
+    parser.add_argument("--split", default="validation")
+    parser.add_argument("--model", default="emoji", help="shipped name, folder or Hub id")
+    parser.add_argument("--head", default="emoji")
+    parser.add_argument("--sentences", type=int, default=5000)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    keep_freed()  # as `vqa.batch` does
+    feeler = Feeler(checkpoints.load_as(EmojiModel, args.model))
+    texts = [row.text for row in open_texts(args.data, args.split, args.head)][: args.sentences]
+    entry: dict[str, Any] = {
+        "threads": args.threads,
+        "one": {"milliseconds": one(feeler, texts, args.head)},
+        "bulk": bulk(feeler, texts, args.head),
+    }
+    print(f"one sentence: {entry['one']['milliseconds']} ms")
+    print(f"{len(texts)} sentences: {entry['bulk']}")
+    record(RESULTS, "feelings", provenance() | entry)
+
+
+def one(feeler: Feeler, texts: list[str], head: str) -> float:
+    """Median milliseconds of a call, from text to feeling."""
+    times = [timed(lambda text=text: feeler.feel(text, head))[1] for text in texts[:500]]
+    return round(statistics.median(times[WARM_UP:]), 2)
+
+
+def bulk(feeler: Feeler, texts: list[str], head: str) -> dict[str, float]:
+    """Sentences a second, and the seconds of each part: the best of a few rounds."""
+    best = min((_round(feeler, texts, head) for _ in range(ROUNDS)), key=lambda found: found[0])
+    total, parts = best
+    rest = total - sum(parts.values())
+    return {
+        "per_second": round(len(texts) / total),
+        **{name: round(seconds, 3) for name, seconds in parts.items()},
+        "results": round(rest, 3),
+    }
+
+
+def _round(feeler: Feeler, texts: list[str], head: str) -> tuple[float, dict[str, float]]:
+    start = time.perf_counter()
+    feeler.feel_batch(texts, head, batch_size=BATCH)
+    total = time.perf_counter() - start
+    parts = {"tokens": 0.0, "numbers": 0.0, "network": 0.0}
+    start = time.perf_counter()
+    tokens = sorted(map(tokenize, texts), key=len)
+    parts["tokens"] = time.perf_counter() - start
+    for begin in range(0, len(tokens), BATCH):
+        start = time.perf_counter()
+        phrases = feeler.model.phrases(tokens[begin : begin + BATCH])
+        middle = time.perf_counter()
+        with torch.inference_mode():
+            feeler.model(phrases, head)
+        parts["numbers"] += middle - start
+        parts["network"] += time.perf_counter() - middle
+    return total, parts
+
+
+if __name__ == "__main__":
+    main()
