@@ -115,8 +115,7 @@ class Engine:
         """
         if self.gazer is None:
             raise ValueError("there is no gaze model: load the engine with one")
-        found: np.ndarray = self.gazer.maps([picture])[0]
-        return found
+        return np.asarray(self.gazer.maps([picture])[0])
 
     def explain(
         self,
@@ -235,12 +234,7 @@ class Engine:
         return _labelled(found, scorer.words)
 
     def feel(self, text: str, head: str | None = None, *, k: int = 5) -> Feeling:
-        """Say how a text feels; see `Feeler.feel`.
-
-        Raises:
-            BadText: if it is too long.
-            ValueError: if there is no such head, or the engine has no model of feelings.
-        """
+        """Say how a text feels; see `Feeler.feel`. Without a model of feelings: ValueError."""
         return self._feeler().feel(text, head, k=k)
 
     def explain_feeling(
@@ -266,7 +260,7 @@ class Engine:
 
         Raises:
             BadText: if the text has no word or is too long, or the label is none of the head's.
-            ValueError: if there is no such head or method, or the engine has no model of feelings.
+            ValueError: if there is no such head or method, or no model of feelings.
         """
         feeler = self._feeler()
         scorer, vectors, target = feeler.to_explain(text, head, label)
@@ -307,22 +301,17 @@ class Engine:
             BadText: if the question is empty or too long.
             NoEvidence: if the explanation has nothing above 0.
         """
-        scorer, pixels = self.scorer(question), self.pixels(picture)
+        asked = self.scorer(question), self.pixels(picture), explanation.map
+        options: dict[str, Any] = {"fraction": fraction, "seed": seed, "progress": progress}
         with self.responder.lock:
-            return faithfulness.counterfactual(
-                scorer, pixels, explanation.map, fraction=fraction, seed=seed, progress=progress
-            )
+            return faithfulness.counterfactual(*asked, **options)
 
     def scorer(self, question: str) -> AnswerScorer:
         """A question's answers as scores of the pixels; see `Responder.scorer`."""
         return self.responder.scorer(question)
 
     def pixels(self, picture: images.Source) -> Tensor:
-        """A picture as the answerer sees it, (1, 3, S, S) in [0, 1]: squashed to its square.
-
-        Raises:
-            BadImage: if the picture cannot be read.
-        """
+        """A picture as the answerer sees it, (1, 3, S, S); see `Responder.pixels`."""
         return self.responder.pixels(picture)
 
 
