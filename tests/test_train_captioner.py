@@ -177,7 +177,22 @@ def test_a_second_lstm_may_join_a_captioner_of_ours(config, tiny_captioner_check
     assert again.config.decoder == "bilstm"
 
 
+def test_a_smaller_lstm_backward_in_time_may_learn_alone(config, tiny_captioner_checkpoint):
+    settings = {"head_epochs": 2, "tune_epochs": 0, "batch_size": 4, "cache_dir": config.cache_dir}
+    settings |= {"start": str(tiny_captioner_checkpoint), "decoder": "bilstm", "backward_dim": 8}
+    run = TrainConfig(config.data, config.output_dir, only_backward=True, **settings)
+    before = build(run, read_corpus(config.data, "train")).state_dict()
+    learnt = checkpoints.load_as(Captioner, train(run))
+    assert [decoder.lstm.hidden_size for decoder in learnt.decoders] == [32, 8]
+    after = learnt.state_dict()
+    names = [name for name in before if not torch.equal(before[name], after[name])]
+    assert len(names) > 5
+    assert all(name.startswith("decoders.1.") for name in names)
+
+
 def test_settings_that_do_not_go_together_are_named(config):
+    with pytest.raises(BadSettings, match="only_backward needs decoder bilstm and no critical"):
+        replace(config, only_backward=True)
     with pytest.raises(BadSettings, match="its own encoder, stride, image_size, word_dim"):
         replace(config, start="captioner")
     with pytest.raises(BadSettings, match="critical_samples must be 2 or more"):

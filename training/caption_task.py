@@ -51,7 +51,9 @@ class CaptionLoss(nn.Module):
         """The same for pictures that are encoded already."""
         look = self.model.look(cells)
         total = cells.new_zeros(())
-        for direction in range(len(self.model.decoders)):
+        for direction, decoder in enumerate(self.model.decoders):
+            if not any(p.requires_grad for p in decoder.parameters()):
+                continue
             losses = word_losses(
                 self.model,
                 look,

@@ -44,6 +44,7 @@ SIZES = (
     "attention",
     "word_dim",
     "hidden_dim",
+    "backward_dim",
     "attention_dim",
     "tied",
     "max_words",
@@ -60,7 +61,9 @@ class TrainConfig(HeadFirstConfig):
     decoder: str = flag("lstm", "lstm, or bilstm: forward and backward in time")
     word_dim: int = flag(384, "word embedding")
     hidden_dim: int = flag(512, "LSTM state")
+    backward_dim: int = flag(0, "that of the LSTM backward in time; 0: the same")
     attention_dim: int = flag(512, "where state and grid cell meet")
+    only_backward: bool = flag(False, "the LSTM backward in time learns alone")
     tied: bool = flag(True, "read and say words with the same embedding")
     dropout: float = flag(0.5, "everywhere in the decoder")
     max_words: int = flag(20, "longer captions are left out")
@@ -76,7 +79,10 @@ class TrainConfig(HeadFirstConfig):
     critical_weight: float = flag(0.9, "of the reward; the rest is cross-entropy")
 
     def __post_init__(self) -> None:
-        self.refuse_with_start((*SIZES[1:], "word_min_count"))
+        added = ("decoder", "backward_dim")  # what a model to start from may get
+        self.refuse_with_start((*(n for n in SIZES if n not in added), "word_min_count"))
+        if self.only_backward and (self.decoder != "bilstm" or self.critical_epochs):
+            raise BadSettings("only_backward needs decoder bilstm and no critical_epochs")
         if self.critical_samples < 2:
             raise BadSettings("critical_samples must be 2 or more: each is measured by the others")
 
@@ -85,8 +91,8 @@ def build(config: TrainConfig, corpus: Corpus) -> Captioner:
     """The captioner to go on from, or a fresh one for the captions, on a pretrained encoder."""
     if config.start:
         # One that had one LSTM may get the other; it keeps both if it had both.
-        added = {"decoder": config.decoder} if config.decoder == "bilstm" else {}
-        return go_on(Captioner, config, **added)
+        added = {"decoder": config.decoder, "backward_dim": config.backward_dim}
+        return go_on(Captioner, config, **(added if config.decoder == "bilstm" else {}))
     words = build_vocabulary(corpus, config.word_min_count)
     encoder = start_encoder(config)
     shared = {name: getattr(config, name) for name in (*SIZES, "dropout")}
@@ -153,6 +159,9 @@ def _run_stage(
             ]
     else:
         thaw(model.encoder, config, first_pixels(corpora[0].rows, model.encoder.config.image_size))
+    if config.only_backward:
+        model.requires_grad_(False)
+        model.decoders[1].requires_grad_(True)
     train_set, validation = (
         CaptionSet(corpus, model, augment=not frozen, cells=grids, seed=config.seed)
         for corpus, grids in zip(corpora, cells, strict=True)

@@ -38,6 +38,7 @@ class CaptionerConfig:
     decoder: str = "lstm"  # lstm | bilstm: forward and backward in time
     word_dim: int = 384  # word embedding
     hidden_dim: int = 512  # LSTM state
+    backward_dim: int = 0  # that of the LSTM backward in time; 0: the same
     attention_dim: int = 512  # where state and grid cell meet
     tied: bool = True  # words are read and said with the same embedding
     dropout: float = 0.5  # on cells, words, states and what the words are read from
@@ -82,10 +83,10 @@ class CaptionerOutput(NamedTuple):
 class Decoder(nn.Module):
     """One LSTM over the words, in one direction of time, that looks at the grid."""
 
-    def __init__(self, config: CaptionerConfig) -> None:
+    def __init__(self, config: CaptionerConfig, hidden_dim: int) -> None:
         super().__init__()
         self.config = config
-        d, h = config.attention_dim, config.hidden_dim
+        d, h = config.attention_dim, hidden_dim
         self.lstm = nn.LSTM(config.word_dim + d, h, batch_first=True)
         self.first = nn.Linear(d, 2 * h)  # the state before the first word
         looks = config.attention != "none"
@@ -156,8 +157,10 @@ class Captioner(nn.Module):
         self.see_all = nn.Linear(self.encoder.channels, d)
         self.embedding = nn.Embedding(config.num_words, config.word_dim)
         nn.init.normal_(self.embedding.weight, std=config.word_dim**-0.5)
-        directions = 2 if config.decoder == "bilstm" else 1
-        self.decoders = nn.ModuleList(Decoder(config) for _ in range(directions))
+        sizes = [config.hidden_dim]
+        if config.decoder == "bilstm":
+            sizes.append(config.backward_dim or config.hidden_dim)
+        self.decoders = nn.ModuleList(Decoder(config, size) for size in sizes)
         self.say = nn.Linear(config.word_dim, config.num_words)
         if config.tied:
             del self.say.weight
