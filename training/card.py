@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +117,6 @@ def _facts(
         sizes = [tensors.get_slice(name).get_shape() for name in tensors.keys()]  # noqa: SIM118  # no dict
     count = sum(math.prod(shape) for shape in sizes)
     results = {n: r for n, r in metrics["results"].items() if not n.startswith(ABLATION)}
-    ablation = {
-        name.removeprefix(ABLATION): result
-        for name, result in metrics["results"].items()
-        if name.startswith(ABLATION)
-    }
     encoder = config.get("encoder", {"image_size": 0, "stride": 1})
     side = encoder["image_size"] // encoder["stride"]
     columns = COLUMNS[config["model_type"]]
@@ -131,7 +127,7 @@ def _facts(
         "lineage": (lineage := _lineage(metrics["training"])),
         "cpu_hours": round(sum(run["cpu_hours"] for run in lineage), 2),
         "results": results,
-        "ablation": ablation,
+        "ablation": _ablation(metrics["results"], columns),
         "main": main,
         "labels": {name: name for name in results} | LABELS,
         "columns": columns,
@@ -143,6 +139,25 @@ def _facts(
         **{name: main[name] for name in ("dataset", "split")},
         "n": main["metrics"]["n"],
     }
+
+
+def _ablation(results: dict[str, Any], columns: tuple[str, ...]) -> dict[str, list[str]]:
+    """The cells of each variant; of several seeds, the mean and the standard deviation."""
+    groups: dict[str, list[dict[str, float]]] = {}
+    for name, result in results.items():
+        if name.startswith(ABLATION):
+            variant = name.removeprefix(ABLATION).partition(", seed ")[0]
+            groups.setdefault(variant, []).append(result["metrics"])
+    return {
+        variant: [_spread([each[key] for each in found if key in each]) for key in columns]
+        for variant, found in groups.items()
+    }
+
+
+def _spread(values: list[float]) -> str:
+    if len(values) < 2:
+        return str(values[0]) if values else ""
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
 
 
 def _lineage(training: dict[str, Any]) -> list[dict[str, Any]]:
