@@ -6,8 +6,8 @@
         hub.faults.append(Fault("GET /org/model/resolve", status=503))
         ...  # the client, with HF_ENDPOINT=hub.url
 
-It speaks the read side of the protocol. `ROUTES` leads a request to one function, which returns a
-`Reply` or raises `Refused`; tokens, faults and sending are the handler's.
+`ROUTES` leads a request to one function, which returns a `Reply` or raises `Refused`; tokens,
+faults and sending are the handler's. What changes repositories is in `hub_writes`.
 """
 
 from __future__ import annotations
@@ -93,6 +93,7 @@ class HubServer(ThreadingHTTPServer):
         self.faults: list[Fault] = []
         self.requests: list[str] = []
         self.connections: set[socket.socket] = set()
+        self.stored: dict[str, bytes] = {}  # of git-lfs, by sha256
         self._lock = threading.Lock()
 
     def __enter__(self):
@@ -113,6 +114,7 @@ class HubServer(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def create(self, repo_id: str, **options: bool) -> Repo:
+        """A model's repository, or with "spaces/" before its id a Space's."""
         return self.repos.setdefault(repo_id, Repo(**options))
 
     def note(self, request: str) -> Fault | None:
@@ -126,8 +128,10 @@ class HubServer(ThreadingHTTPServer):
         return None
 
 
-def repo_info(hub: HubServer, request: Handler, repo_id: str, rev: str = "main") -> Reply:
-    repo, sha = find(hub, request, repo_id, rev)
+def repo_info(
+    hub: HubServer, request: Handler, repo_id: str, rev: str = "main", kind: str = "models"
+) -> Reply:
+    repo, sha = find(hub, request, repo_id if kind == "models" else f"{kind}/{repo_id}", rev)
     files = [{"rfilename": path} for path in repo.commits[sha]]
     gated = "manual" if repo.gated else False
     access = {"private": repo.private, "gated": gated}
@@ -183,13 +187,15 @@ def oid(path: str, data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-_ID, _REV = r"(?P<repo_id>[\w.-]+/[\w.-]+)", r"(?P<rev>[^/]+)"
-ROUTES: tuple[tuple[str, str, Callable[..., Reply]], ...] = (
-    ("GET", rf"/api/models/{_ID}", repo_info),
-    ("GET", rf"/api/models/{_ID}/revision/{_REV}", repo_info),
-    ("GET", rf"/api/models/{_ID}/tree/{_REV}", tree),
-    ("HEAD|GET", rf"/{_ID}/resolve/{_REV}/(?P<path>.+)", resolve),
-)
+ID, REV = r"(?P<repo_id>[\w.-]+/[\w.-]+)", r"(?P<rev>[^/]+)"
+KIND = r"(?P<kind>models|spaces)"
+Route = tuple[str, str, Callable[..., Reply]]
+ROUTES: list[Route] = [
+    ("GET", rf"/api/{KIND}/{ID}", repo_info),
+    ("GET", rf"/api/{KIND}/{ID}/revision/{REV}", repo_info),
+    ("GET", rf"/api/models/{ID}/tree/{REV}", tree),
+    ("HEAD|GET", rf"/{ID}/resolve/{REV}/(?P<path>.+)", resolve),
+]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -198,6 +204,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: HubServer
     token: str | None  # of this request, if it is the right one
+    body: bytes
 
     def setup(self) -> None:
         super().setup()
@@ -209,6 +216,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
+        self.body = self._read_body()
         fault = self.server.note(f"{self.command} {path}") or Fault("")
         try:
             reply = self._answer(path, fault)
@@ -217,7 +225,17 @@ class Handler(BaseHTTPRequestHandler):
         with suppress(ConnectionError):  # the client may be gone
             self._send(reply, fault)
 
-    do_HEAD = do_GET
+    do_HEAD = do_POST = do_PUT = do_GET
+
+    def _read_body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
 
     def _answer(self, path: str, fault: Fault) -> Reply:
         if fault.status is not None:

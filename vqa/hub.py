@@ -1,4 +1,7 @@
-"""Pull models from the Hugging Face Hub, where a repository is a checkpoint directory.
+"""The Hugging Face Hub, where a repository is a checkpoint directory: pull here, push by a command.
+
+    python -m vqa.hub push model_cards/vqa org/name [--private] [--revision BRANCH] [--pr]
+    python -m vqa.hub space org/name [--models vqa=org/vqa,captioner=org/captioner] [--private]
 
 Private and gated models need a token: `hf auth login`, or HF_TOKEN in the environment.
 HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE mean what they mean to every Hub program.
@@ -6,8 +9,10 @@ HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE mean what they mean to every Hub program
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -165,3 +170,36 @@ def _first_line(error: BaseException) -> str:
 def _some(names: list[str], most: int = 8) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; what goes wrong ends it with one line and exit status 1."""
+    from vqa.publish import NotPublished, push, push_space
+
+    parser = argparse.ArgumentParser(prog="python -m vqa.hub", description="Publish on the Hub.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    model = commands.add_parser("push", help="publish a checkpoint")
+    model.add_argument("folder", type=Path, help="of the checkpoint, with its card")
+    model.add_argument("--revision", help="branch; main if none is given")
+    model.add_argument("--pr", action="store_true", help="open a pull request")
+    space = commands.add_parser("space", help="publish the page")
+    space.add_argument("--models", default="", help="of the Hub, to load: vqa=ID,captioner=ID")
+    for command in (model, space):
+        command.add_argument("repo_id", help="org/name")
+        command.add_argument("--private", action="store_true", help="if it is made")
+    flags = parser.parse_args(arguments)
+    try:
+        if flags.command == "push":
+            options = {"revision": flags.revision, "pr": flags.pr}
+            print(push(flags.folder, flags.repo_id, private=flags.private, **options))
+        else:
+            pairs = [part.partition("=") for part in filter(None, flags.models.split(","))]
+            models = {kind: repo_id for kind, _, repo_id in pairs}
+            root = Path(__file__).parent.parent
+            print(push_space(root, flags.repo_id, models=models, private=flags.private))
+    except (BadCheckpoint, NotPublished) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""Pushing models and the page with the real huggingface_hub client, to a small Hub on loopback."""
+
+import json
+import subprocess
+
+import hub_writes  # noqa: F401  # the Hub learns to write
+import pytest
+import torch
+from conftest import tiny_answerer
+from hub_server import Fault
+from test_hub import ROOT, content, hub  # noqa: F401  # a fixture
+
+from vqa import checkpoints, publish
+from vqa.checkpoints import BadCheckpoint
+from vqa.hub import main, pull
+from vqa.publish import NotPublished, push, push_space
+
+NEW = "org/fresh"
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A folder ready to be pushed."""
+    folder = checkpoints.save(tiny_answerer(), tmp_path / "vqa")
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A model\n")
+    (folder / "metrics.json").write_text('{"results": {}}')
+    (folder / "notes.txt").write_text("not for others")
+    return folder
+
+
+@pytest.fixture
+def writer(hub, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("HF_TOKEN", "hf_good")
+    return hub
+
+
+def files_of(server, name=NEW, branch="main"):
+    repo = server.repos[name]
+    return {n: c for n, c in repo.commits[repo.refs[branch]].items() if n != ".gitattributes"}
+
+
+def sent(server, what):
+    return [request for request in server.requests if what in request]
+
+
+def test_what_is_pushed_is_what_is_pulled_byte_by_byte(writer, model):
+    url = push(model, NEW)
+    assert url.startswith(f"{writer.url}/{NEW}/commit/")
+    found = content(pull(NEW))
+    assert set(found) == {
+        "config.json",
+        "model.safetensors",
+        "vocab.json",
+        "metrics.json",
+        "README.md",
+    }
+    assert found == {name: (model / name).read_bytes() for name in found}
+    one, other = checkpoints.load(NEW), checkpoints.load(model)
+    pixels, ids = torch.rand(1, 3, 64, 64), torch.tensor([[2, 3, 4]])
+    owner = torch.zeros(1, dtype=torch.long)
+    with torch.no_grad():
+        answers = [m(m.encode(pixels).cells, ids, owner).logits for m in (one, other)]
+    assert torch.equal(*answers)
+
+
+def test_a_second_push_without_change_makes_no_commit_and_sends_no_weights(writer, model):
+    first = push(model, NEW)
+    before = len(writer.repos[NEW].commits)
+    writer.requests.clear()
+    assert push(model, NEW) == first
+    assert len(writer.repos[NEW].commits) == before
+    assert not sent(writer, "PUT")
+    assert not sent(writer, "/commit/")
+
+
+def test_only_what_changed_is_sent_and_the_old_revision_stays(writer, model):
+    old = push(model, NEW).rpartition("/")[2]
+    (model / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Better\n")
+    writer.requests.clear()
+    push(model, NEW)
+    assert not sent(writer, "PUT")
+    assert b"Better" in files_of(writer)["README.md"]
+    assert b"A model" in content(pull(NEW, revision=old))["README.md"]
+    assert b"Better" in content(pull(NEW))["README.md"]
+
+
+def test_a_branch_a_pull_request_and_a_private_repository(writer, model, monkeypatch):
+    push(model, NEW, revision="try", private=True)
+    assert writer.repos[NEW].private
+    assert "model.safetensors" in files_of(writer, branch="try")
+    assert "model.safetensors" not in files_of(writer)
+    assert "/discussions/1" in push(model, NEW, pr=True)
+    assert "model.safetensors" not in files_of(writer)
+    assert "model.safetensors" in files_of(writer, branch="refs/pr/1")
+    push(model, NEW, revision="try")  # it is there already
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(BadCheckpoint, match="not on the Hub, or it is private"):
+        pull(NEW)
+
+
+@pytest.mark.parametrize(
+    ("step", "fault"),
+    [
+        ("POST /api/repos/create", {"status": 503}),
+        ("POST /api/models/org/fresh/preupload", {"status": 500}),
+        ("objects/batch", {"status": 429}),
+        ("PUT /lfs/", {"status": 503}),
+        ("PUT /lfs/", {"cut": True}),
+        ("/verify", {"status": 500}),
+        ("POST /api/models/org/fresh/commit", {"status": 503}),
+        ("POST /api/models/org/fresh/commit", {"cut": True}),
+    ],
+)
+def test_a_fault_at_any_step_is_got_over(writer, model, step, fault):
+    writer.faults.append(Fault(step, times=1, **fault))
+    push(model, NEW, wait=0.01)
+    assert files_of(writer)["model.safetensors"] == (model / "model.safetensors").read_bytes()
+    assert len(writer.repos[NEW].commits) == 2  # the empty one, and this one
+
+
+@pytest.mark.parametrize("step", ["preupload", "POST /api/models/org/fresh/commit"])
+def test_a_push_that_fails_for_good_leaves_the_last_one(writer, model, step, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    push(model, NEW)
+    before = dict(files_of(writer))
+    (model / "README.md").write_text("---\nlicense: mit\n---\n# Another\n")
+    writer.faults.append(Fault(step, status=403))
+    with pytest.raises(NotPublished, match="the Hub answered 403: out of order; give a token that"):
+        push(model, NEW, wait=0.01)
+    assert files_of(writer) == before
+    writer.faults[:] = [Fault(step, status=503)]
+    with pytest.raises(NotPublished, match=f"after {publish.ATTEMPTS} attempts: .* answered 503"):
+        push(model, NEW, wait=0.01)
+    assert files_of(writer) == before
+
+
+def test_what_cannot_be_loaded_or_has_no_card_is_not_sent(writer, model, monkeypatch):
+    weights = (model / "model.safetensors").read_bytes()
+    (model / "model.safetensors").write_bytes(weights[:-10])
+    with pytest.raises(BadCheckpoint, match="truncated"):
+        push(model, NEW)
+    (model / "model.safetensors").write_bytes(weights)
+    (model / "README.md").unlink()
+    with pytest.raises(NotPublished, match="has no card: python"):
+        push(model, NEW)
+    assert writer.requests == []
+    (model / "README.md").write_text("# A card")
+    with pytest.raises(NotPublished, match="not a Hub id"):
+        push(model, "no/such/name")
+    with pytest.raises(NotPublished, match="403: You don't have the rights"):
+        push(model, "strangers/model")
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(NotPublished, match="give a token that may write"):
+        push(model, NEW)
+
+
+def test_the_command_pushes(writer, model, tmp_path):
+    main(["push", str(model), NEW, "--private"])
+    assert "model.safetensors" in files_of(writer)
+    with pytest.raises(SystemExit, match=r"error: .* no model\.safetensors"):
+        main(["push", str(tmp_path), NEW])
+
+
+def test_a_space_has_what_it_needs_and_no_more(writer, tmp_path):
+    push_space(ROOT, "org/page", models={"vqa": "org/vqa", "captioner": "org/captioner"})
+    files = files_of(writer, "spaces/org/page")
+    tracked = subprocess.run(
+        ["git", "ls-files", "app.py", "ui", "vqa", "saliency"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert set(tracked) <= set(files)
+    assert not [name for name in files if name.startswith(("tests", "training", "docs", ".git/"))]
+    assert not [name for name in files if name.startswith(("model_cards/vqa", "model_cards/capt"))]
+    card = files["README.md"].decode()
+    assert "preload_from_hub:\n- org/captioner config.json,model.safetensors" in card
+    assert "sdk: gradio" in card
+    assert json.loads(files["models.json"]) == {"vqa": "org/vqa", "captioner": "org/captioner"}
+    with pytest.raises(NotPublished, match="no model is a taste; there are: vqa"):
+        push_space(ROOT, "org/page", models={"taste": "org/x"})

@@ -1,0 +1,205 @@
+"""Publish a checkpoint, or the page itself, on the Hugging Face Hub.
+
+A push is one commit: until it is whole, the last one stays what everybody gets. What the Hub has
+already is not sent again. Where the Hub is busy or the connection breaks, it is tried again, ever
+more slowly.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vqa import checkpoints
+from vqa.hub import FILES
+
+CARD = "README.md"
+PICTURES = ("confusion.png",)  # that a card may show
+ATTEMPTS = 5
+FIRST_WAIT = 1.0  # seconds before the second attempt; each further one waits twice as long
+BUSY = {429, 500, 502, 503, 504}
+SPACE = ("app.py", "requirements.txt", "LICENSE", "ui", "vqa", "saliency")  # what a Space runs
+MODELS = "models.json"  # which models of the Hub a Space loads
+KINDS = ("vqa", "captioner", "gaze", "feelings")  # names in it, as of the flags of app.py
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+
+class NotPublished(RuntimeError):
+    """The Hub did not take it; the message says why and what to do."""
+
+
+def push(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    pr: bool = False,
+    wait: float = FIRST_WAIT,
+) -> str:
+    """Put a checkpoint with its card and its numbers on the Hub, byte by byte as they are here.
+
+    Args:
+        folder: of a checkpoint that can be loaded, with a card.
+        repo_id: "org/name"; made if it is not there.
+        private: for a repository that is made.
+        revision: branch, made if it is not there; None for main.
+        pr: open a pull request instead of changing the branch.
+        wait: seconds before the second attempt.
+
+    Returns:
+        The address of the commit, or of the pull request; without any change, of the last commit.
+
+    Raises:
+        BadCheckpoint: if the folder cannot be loaded; nothing was sent.
+        NotPublished: if there is no card, or the Hub does not take it.
+    """
+    folder = Path(folder)
+    checkpoints.load(folder)
+    if not (folder / CARD).is_file():
+        raise NotPublished(f"{folder} has no card: python -m training.card {folder} writes it")
+    names = (*FILES, *PICTURES)
+    files = {name: folder / name for name in names if (folder / name).is_file()}
+    where: dict[str, Any] = {"revision": revision, "pr": pr}
+    return _publish("model", repo_id, files, private=private, wait=wait, **where)
+
+
+def push_space(
+    root: str | Path,
+    repo_id: str,
+    *,
+    models: Mapping[str, str] | None = None,
+    private: bool = False,
+    wait: float = FIRST_WAIT,
+) -> str:
+    """Put the page on the Hub as a Space.
+
+    Args:
+        root: of this repository.
+        repo_id: "org/name"; made if it is not there.
+        models: Hub ids by `KINDS`: the Space loads these, and its builder fetches them before it
+            starts; the shipped weights of these kinds stay here.
+        private: for a Space that is made.
+        wait: seconds before the second attempt.
+
+    Returns:
+        The address of the commit; without any change, of the last one.
+
+    Raises:
+        NotPublished: if the Hub does not take it, or there is no such kind of model.
+    """
+    root, models = Path(root), dict(models or {})
+    if strangers := sorted(set(models) - set(KINDS)):
+        raise NotPublished(f"no model is a {', '.join(strangers)}; there are: {', '.join(KINDS)}")
+    files: dict[str, Path | bytes] = {}
+    for name in (*SPACE, "model_cards"):
+        for path in [root / name] if (root / name).is_file() else sorted((root / name).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                files[path.relative_to(root).as_posix()] = path
+    for kind in models:
+        shipped = "emoji" if kind == "feelings" else kind
+        files = {n: f for n, f in files.items() if not n.startswith(f"model_cards/{shipped}")}
+    files[CARD] = _space_card((root / CARD).read_text(encoding="utf-8"), models).encode()
+    files[MODELS] = (json.dumps(models, indent=1) + "\n").encode()
+    return _publish("space", repo_id, files, private=private, wait=wait)
+
+
+def _space_card(text: str, models: Mapping[str, str]) -> str:
+    """README with what a Space must know of its models."""
+    from huggingface_hub import RepoCard
+
+    card = RepoCard(text)
+    if models:
+        fetched = ",".join(FILES)
+        card.data["models"] = sorted(models.values())
+        card.data["preload_from_hub"] = [f"{one} {fetched}" for one in sorted(models.values())]
+    return str(card)
+
+
+def _publish(
+    kind: str,
+    repo_id: str,
+    files: Mapping[str, Path | bytes],
+    *,
+    private: bool,
+    wait: float,
+    revision: str | None = None,
+    pr: bool = False,
+) -> str:
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    api = HfApi()
+    sdk: dict[str, Any] = {"space_sdk": "gradio"} if kind == "space" else {}
+    made: dict[str, Any] = {"repo_type": kind, "exist_ok": True}
+
+    def commit() -> str:
+        api.create_repo(repo_id, private=private or None, **made, **sdk)
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, **made)
+        found = api.create_commit(
+            repo_id,
+            [CommitOperationAdd(name, content) for name, content in files.items()],
+            commit_message=f"Push {len(files)} files",
+            repo_type=kind,
+            revision=revision,
+            create_pr=pr,
+        )
+        return str(found.pr_url or found.commit_url)
+
+    return _patiently(commit, repo_id, wait)
+
+
+def _patiently(attempt: Callable[[], Result], repo_id: str, wait: float) -> Result:
+    """Try again while the Hub is only busy or out of reach."""
+    for count in range(1, ATTEMPTS + 1):
+        try:
+            return attempt()
+        except Exception as error:  # the client's errors share no base class
+            cause = _cause(error)
+            if count == ATTEMPTS or not _may_pass(cause):
+                tried = f" after {count} attempts" if count > 1 else ""
+                why = _reason(cause)
+                raise NotPublished(f"{repo_id!r} was not published{tried}: {why}") from error
+            logger.warning("%s: %s; again in %.0f s", repo_id, _reason(cause), wait)
+            time.sleep(wait)
+            wait *= 2
+    raise AssertionError("unreachable")
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What was behind a failed upload."""
+    return error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
+
+
+def _may_pass(error: BaseException) -> bool:
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code in BUSY
+    return isinstance(error, httpx2.TransportError)
+
+
+def _reason(error: BaseException) -> str:
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+    token = "give a token that may write (`hf auth login`, or HF_TOKEN in the environment)"
+    if isinstance(error, HFValidationError):
+        return f"not a Hub id: {_first_line(error)}"
+    if isinstance(error, LocalTokenNotFoundError):
+        return token
+    if isinstance(error, HfHubHTTPError):
+        status = error.response.status_code
+        said = error.server_message or _first_line(error)
+        return f"the Hub answered {status}: {said}" + (f"; {token}" if status in (401, 403) else "")
+    return f"{type(error).__name__}: {_first_line(error)}"
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
