@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,7 @@ SWITCHES = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait for work must not keep the processor busy
 }
+MODELS = Path(__file__).with_name("models.json")  # a Space's, with the models it loads instead
 CAPTIONERS = ("captioner", "captioner-bilstm")  # the first is asked if none is chosen
 
 
@@ -63,6 +66,25 @@ def create_demo(
     return guards.queue(demo)
 
 
+def default_models() -> dict[str, Any]:
+    """The models that are loaded if none are named: a Space's own, else the shipped ones.
+
+    Returns:
+        By kind the name, or None if there is none; of `captioner` a list of names.
+    """
+    from vqa.checkpoints import SHIPPED
+
+    own = json.loads(MODELS.read_text(encoding="utf-8")) if MODELS.is_file() else {}
+    captioners = [name for name in CAPTIONERS if (SHIPPED / name).is_dir()]
+    names = {"vqa": "vqa", "gaze": "gaze", "feelings": "emoji"}
+    found = {kind: name if (SHIPPED / name).is_dir() else None for kind, name in names.items()}
+    return (
+        found
+        | {"captioner": [own["captioner"]] if "captioner" in own else captioners}
+        | {kind: own[kind] for kind in names if kind in own}
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Load the models and serve the page until interrupted."""
     parser = argparse.ArgumentParser(description="Serve the page.")
@@ -70,9 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--port", type=int, help="port to listen on (default: 7860 or the next free)"
     )
-    parser.add_argument(
-        "--vqa", default="vqa", help="shipped name or directory of the answering model"
-    )
+    parser.add_argument("--vqa", help="answering model: shipped name, folder or Hub id")
     parser.add_argument(
         "--captioner",
         action="append",
@@ -94,13 +114,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from vqa.neighbours import Neighbours, open_sentences
     from vqa.sources import BadData
 
-    shipped = {folder.name for folder in checkpoints.SHIPPED.glob("*") if folder.is_dir()}
-    captioners = flags.captioner or [name for name in CAPTIONERS if name in shipped]
-    gaze = flags.gaze or ("gaze" if "gaze" in shipped else None)
-    feelings = flags.feelings or ("emoji" if "emoji" in shipped else None)
+    names = default_models()
+    gaze, feelings = (getattr(flags, kind) or names[kind] for kind in ("gaze", "feelings"))
     neighbours = None
     try:
-        engine = Engine.load(flags.vqa, captioners, gaze, feelings)
+        engine = Engine.load(
+            flags.vqa or names["vqa"], flags.captioner or names["captioner"], gaze, feelings
+        )
         results = checkpoints.results(feelings) if feelings else {}
         if flags.sentences and engine.feeler:
             neighbours = Neighbours(engine.feeler, open_sentences(flags.sentences))

@@ -10,6 +10,7 @@ from conftest import tiny_answerer
 from hub_server import Fault
 from test_hub import ROOT, content, hub  # noqa: F401  # a fixture
 
+import app
 from vqa import checkpoints, publish
 from vqa.checkpoints import BadCheckpoint
 from vqa.hub import main, pull
@@ -180,3 +181,12 @@ def test_a_space_has_what_it_needs_and_no_more(writer, tmp_path):
     assert json.loads(files["models.json"]) == {"vqa": "org/vqa", "captioner": "org/captioner"}
     with pytest.raises(NotPublished, match="no model is a taste; there are: vqa"):
         push_space(ROOT, "org/page", models={"taste": "org/x"})
+
+
+def test_a_space_loads_the_models_it_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(app, "MODELS", tmp_path / "models.json")
+    shipped = app.default_models()
+    assert shipped["vqa"] == "vqa"
+    assert "captioner" in shipped["captioner"]
+    (tmp_path / "models.json").write_text('{"gaze": "org/gaze", "captioner": "org/words"}')
+    assert app.default_models() == shipped | {"gaze": "org/gaze", "captioner": ["org/words"]}
