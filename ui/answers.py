@@ -90,7 +90,7 @@ def nothing(note: str = "") -> Result:
 
 def reaction(engine: Engine, text: str) -> str:
     """The emoji that a text is answered with, as Markdown; empty without a model of feelings."""
-    return plain(engine.feel(text).emoji) if engine.feeler else ""
+    return f"Feels like {plain(engine.feel(text).emoji)}" if engine.feeler else ""
 
 
 def picture_of(path: str, side: int = _PICTURE_SIDE) -> Shown:
