@@ -7,13 +7,15 @@ import hub_writes  # noqa: F401  # the Hub learns to write
 import pytest
 import torch
 from conftest import tiny_answerer
+from feelings import write
 from hub_server import Fault
 from test_hub import ROOT, content, hub  # noqa: F401  # a fixture
 
 import app
+from training.train_emoji import TrainConfig, train
 from vqa import checkpoints, publish
 from vqa.checkpoints import BadCheckpoint
-from vqa.hub import main, pull
+from vqa.hub import FILES, main, pull
 from vqa.publish import NotPublished, push, push_space
 
 NEW = "org/fresh"
@@ -160,6 +162,18 @@ def test_the_command_pushes(writer, model, tmp_path):
     assert "model.safetensors" in files_of(writer)
     with pytest.raises(SystemExit, match=r"error: .* no model\.safetensors"):
         main(["push", str(tmp_path), NEW])
+
+
+@pytest.mark.usefixtures("fresh_accelerator")
+def test_a_training_may_end_on_the_hub(writer, tmp_path):
+    data = write(tmp_path / "texts")
+    sizes = {"word_dim": 8, "buckets": 31, "hidden_dim": 4, "epochs": 1, "measured": "mood"}
+    config = TrainConfig(f"mood={data}", str(tmp_path / "emoji"), push_to_hub=NEW, **sizes)
+    folder = train(config)
+    assert files_of(writer) == {n: (folder / n).read_bytes() for n in FILES}
+    assert "not measured yet" in (folder / "README.md").read_text()
+    assert "1 epochs (AdamW" in (folder / "README.md").read_text()
+    assert checkpoints.load(NEW).config == checkpoints.load(folder).config
 
 
 def test_a_space_has_what_it_needs_and_no_more(writer, tmp_path):

@@ -72,10 +72,11 @@ def render(directory: str | Path) -> str:
     """The card of a checkpoint.
 
     Args:
-        directory: holds config.json, metrics.json and model.safetensors.
+        directory: holds config.json, metrics.json and model.safetensors. Without the result that
+            its kind is judged by, the card only tells how the model was made.
 
     Raises:
-        KeyError: if metrics.json lacks the training or a result that the card needs.
+        KeyError: if metrics.json lacks the training.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -83,7 +84,8 @@ def render(directory: str | Path) -> str:
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     metrics = json.loads((directory / "metrics.json").read_text(encoding="utf-8"))
     kind = dict(CARDS[config["model_type"]])
-    main, shown = metrics["results"][kind.pop("main")], kind.pop("metrics")
+    results = metrics.setdefault("results", {})
+    main, shown = results.get(kind.pop("main")), kind.pop("metrics")
     data = ModelCardData(
         language="en",
         license="apache-2.0",
@@ -100,16 +102,19 @@ def render(directory: str | Path) -> str:
                 metric_value=main["metrics"][key],
             )
             for key, (metric, name) in shown.items()
-        ],
-        **kind,
+        ]
+        if main
+        else None,
+        **(kind if main else {k: v for k, v in kind.items() if k != "model_name"}),
     )
-    template = TEMPLATES / f"{config['model_type']}.md"
+    template = TEMPLATES / (f"{config['model_type']}.md" if main else "unmeasured.md")
     facts = _facts(directory, config, metrics, main)
+    facts["model_name"] = kind["model_name"]
     return str(ModelCard.from_template(data, template_path=str(template), **facts)) + "\n"
 
 
 def _facts(
-    directory: Path, config: dict[str, Any], metrics: dict[str, Any], main: dict[str, Any]
+    directory: Path, config: dict[str, Any], metrics: dict[str, Any], main: dict[str, Any] | None
 ) -> dict[str, Any]:
     """What the templates name."""
     weights = directory / "model.safetensors"
@@ -131,13 +136,12 @@ def _facts(
         "main": main,
         "labels": {name: name for name in results} | LABELS,
         "columns": columns,
-        "beaten": [kind for kind in columns[1:4] if blind.get(kind, 0) > main["metrics"][kind]],
+        "beaten": [k for k in columns[1:4] if main and blind.get(k, 0) > main["metrics"][k]],
         "grid": f"{side} x {side}",
         "parameters": f"{count / 1e6:.1f}",
         "megabytes": f"{weights.stat().st_size / 1e6:.1f}",
         "folder": directory.name,
-        **{name: main[name] for name in ("dataset", "split")},
-        "n": main["metrics"]["n"],
+        **({"n": main["metrics"]["n"], **main} if main else {}),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,10 +14,11 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, set_seed
 from torch import Tensor, nn
 
+from training import card
 from training.loop import Batch, OtherSettings, Schedule, Task, TrainingDiverged, claim
 from training.record import plain_paths, provenance, record
-from vqa import checkpoints
-from vqa.encoders import Encoder, pretrained, unfold_batch_norm
+from vqa import checkpoints, publish
+from vqa.encoders import Encoder
 from vqa.rows import Row
 from vqa.sources import BadData
 
@@ -27,8 +28,21 @@ class BadSettings(ValueError):
 
 
 # What ends a training with one line.
-ERRORS = (BadData, BadSettings, checkpoints.BadCheckpoint, OtherSettings, TrainingDiverged, OSError)
-ELSEWHERE = ("output_dir", "cache_dir", "save_every")  # settings that change no result
+ERRORS = (
+    BadData,
+    BadSettings,
+    checkpoints.BadCheckpoint,
+    OtherSettings,
+    TrainingDiverged,
+    publish.NotPublished,
+    OSError,
+)
+ELSEWHERE = (
+    "output_dir",
+    "cache_dir",
+    "save_every",
+    "push_to_hub",
+)  # settings that change no result
 
 
 def flag(default: Any, text: str) -> Any:
@@ -55,6 +69,7 @@ class LoopConfig:
     save_every: int = flag(500, "steps between two states to resume from")
     bf16: bool = flag(False, "bfloat16 autocast")
     seed: int = flag(0, "of everything random")
+    push_to_hub: str = flag("", "Hub id (org/name) to push the checkpoint to at the end")
 
     def schedule(self, epochs: int) -> Schedule:
         """How long and how hard one stage trains."""
@@ -169,6 +184,9 @@ class Run:
             if self.config.start and (before := _training_of(self.config.start)):
                 entry["started_from"] = before
             record(output / "metrics.json", "training", entry)
+            if self.config.push_to_hub:
+                (output / "README.md").write_text(card.render(output), encoding="utf-8")
+                self.accelerator.print(publish.push(output, self.config.push_to_hub))
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return output
@@ -204,52 +222,6 @@ def go_on(kind: type[Any], config: Any, **changed: Any) -> Any:
     model = kind.from_parts(settings, before.vocabulary())
     model.load_state_dict(model.state_dict() | before.state_dict())
     return model
-
-
-def start_encoder(config: RunConfig) -> Encoder:
-    """The encoder to start from: that of a model of ours, or pretrained weights of transformers."""
-    size = {"image_size": config.image_size, "stride": config.stride}
-    ours = (checkpoints.SHIPPED / config.encoder, Path(config.encoder))
-    if not any((folder / "vocab.json").is_file() for folder in ours):
-        return pretrained(config.encoder, **size)
-    trained = checkpoints.load(config.encoder).encoder
-    if not isinstance(trained, Encoder):
-        raise checkpoints.BadCheckpoint(f"{config.encoder} has no encoder to start from")
-    encoder = Encoder(replace(trained.config, **size))
-    encoder.load_state_dict(trained.state_dict())
-    return encoder
-
-
-def parameter_groups(model: Model, config: RunConfig, lr: float) -> list[dict[str, Any]]:
-    """Head and encoder, each with its learning rate; without what is frozen.
-
-    Args:
-        model: whose.
-        config: the run's.
-        lr: of the head.
-    """
-    encoder = list(model.encoder.parameters())
-    inside = set(map(id, encoder))
-    head = [p for p in model.parameters() if id(p) not in inside and p.requires_grad]
-    groups = [{"params": head, "lr": lr, "weight_decay": config.weight_decay}]
-    if tuned := [p for p in encoder if p.requires_grad]:
-        groups.append({"params": tuned, "lr": config.encoder_lr, "weight_decay": 0.0})
-    return groups
-
-
-def thaw(encoder: Encoder, config: RunConfig, pixels: list[Tensor]) -> None:
-    """Let the encoder learn from `freeze_through` on, and its BatchNorm where that is asked for.
-
-    Args:
-        encoder: changed in place.
-        config: the run's.
-        pixels: pictures (1, 3, S, S) for the statistics of BatchNorm.
-    """
-    encoder.freeze(config.freeze_through)
-    encoder.to(memory_format=torch.channels_last)  # what convolutions like best
-    if config.train_batch_norm:
-        unfold_batch_norm(encoder, torch.cat(pixels).split(32))
-        encoder.train_batch_norm = True
 
 
 class OurTask(Task):

@@ -23,18 +23,8 @@ from training.caption_task import CaptionLoss, CaptionTask, SelfCritical, reward
 from training.captions import CaptionSet, Corpus, build_vocabulary, read_corpus
 from training.loop import Progress, fit
 from training.pictures import encode_rows, first_pixels
-from training.run import (
-    ERRORS,
-    BadSettings,
-    HeadFirstConfig,
-    Run,
-    check_splits,
-    flag,
-    go_on,
-    parameter_groups,
-    start_encoder,
-    thaw,
-)
+from training.run import ERRORS, BadSettings, HeadFirstConfig, Run, check_splits, flag, go_on
+from training.tuning import parameter_groups, start_encoder, thaw
 from vqa import checkpoints
 from vqa.memory import keep_freed
 from vqa.models import Captioner, CaptionerConfig

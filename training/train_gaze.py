@@ -21,18 +21,8 @@ from torch.utils.data import ConcatDataset
 from training.gaze_task import MEASURES, TERMS, GazeLoss, GazeSet, GazeTask
 from training.loop import fit
 from training.pictures import first_pixels
-from training.run import (
-    ERRORS,
-    BadSettings,
-    Run,
-    RunConfig,
-    check_splits,
-    flag,
-    go_on,
-    parameter_groups,
-    start_encoder,
-    thaw,
-)
+from training.run import ERRORS, BadSettings, Run, RunConfig, check_splits, flag, go_on
+from training.tuning import parameter_groups, start_encoder, thaw
 from vqa import checkpoints
 from vqa.memory import keep_freed
 from vqa.models import GazeConfig, GazeModel

@@ -26,18 +26,8 @@ from training.caption_questions import SOURCE
 from training.data import QuestionSet, build_vocabularies
 from training.loop import Progress, fit
 from training.pictures import decode, encode_rows, first_pixels
-from training.run import (
-    ERRORS,
-    BadSettings,
-    HeadFirstConfig,
-    Run,
-    check_splits,
-    flag,
-    go_on,
-    parameter_groups,
-    start_encoder,
-    thaw,
-)
+from training.run import ERRORS, BadSettings, HeadFirstConfig, Run, check_splits, flag, go_on
+from training.tuning import parameter_groups, start_encoder, thaw
 from vqa import checkpoints, images
 from vqa.memory import keep_freed
 from vqa.models import Answerer, AnswererConfig, GazeModel

@@ -1,0 +1,60 @@
+"""The encoder in a training: where it starts from, what of it learns, and how fast."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.run import Model, RunConfig
+from vqa import checkpoints
+from vqa.encoders import Encoder, pretrained, unfold_batch_norm
+
+
+def start_encoder(config: RunConfig) -> Encoder:
+    """The encoder to start from: that of a model of ours, or pretrained weights of transformers."""
+    size = {"image_size": config.image_size, "stride": config.stride}
+    ours = (checkpoints.SHIPPED / config.encoder, Path(config.encoder))
+    if not any((folder / "vocab.json").is_file() for folder in ours):
+        return pretrained(config.encoder, **size)
+    trained = checkpoints.load(config.encoder).encoder
+    if not isinstance(trained, Encoder):
+        raise checkpoints.BadCheckpoint(f"{config.encoder} has no encoder to start from")
+    encoder = Encoder(replace(trained.config, **size))
+    encoder.load_state_dict(trained.state_dict())
+    return encoder
+
+
+def parameter_groups(model: Model, config: RunConfig, lr: float) -> list[dict[str, Any]]:
+    """Head and encoder, each with its learning rate; without what is frozen.
+
+    Args:
+        model: whose.
+        config: the run's.
+        lr: of the head.
+    """
+    encoder = list(model.encoder.parameters())
+    inside = set(map(id, encoder))
+    head = [p for p in model.parameters() if id(p) not in inside and p.requires_grad]
+    groups = [{"params": head, "lr": lr, "weight_decay": config.weight_decay}]
+    if tuned := [p for p in encoder if p.requires_grad]:
+        groups.append({"params": tuned, "lr": config.encoder_lr, "weight_decay": 0.0})
+    return groups
+
+
+def thaw(encoder: Encoder, config: RunConfig, pixels: list[Tensor]) -> None:
+    """Let the encoder learn from `freeze_through` on, and its BatchNorm where that is asked for.
+
+    Args:
+        encoder: changed in place.
+        config: the run's.
+        pixels: pictures (1, 3, S, S) for the statistics of BatchNorm.
+    """
+    encoder.freeze(config.freeze_through)
+    encoder.to(memory_format=torch.channels_last)  # what convolutions like best
+    if config.train_batch_norm:
+        unfold_batch_norm(encoder, torch.cat(pixels).split(32))
+        encoder.train_batch_norm = True
