@@ -190,6 +190,8 @@ def _recipe(config: dict[str, Any]) -> str:
         )
     gaze, captions = "kl" in config, "critical_epochs" in config
     part = "decoder" if gaze or captions else "head"
+    if config.get("only_backward"):
+        part = "LSTM backward in time alone"
     folders = (config["data"], *filter(None, config["also"].split(",")))
     splits = (
         f"{config['train_splits'].replace(',', ' and ')} of " if gaze else "the train split of "
