@@ -13,6 +13,7 @@ from saliency.fixations import SIZE, count_map, density
 from training import score
 from vqa import checkpoints
 from vqa.gazer import Gazer
+from vqa.metrics.gaze_scores import GazeScores, gaze_scores
 from vqa.models import GazeModel
 from vqa.rows import open_rows
 from vqa.sources import BadData
@@ -225,3 +226,19 @@ def test_rows_tell_where_people_looked(gaze_data, tmp_path):
     (tmp_path / "metadata.jsonl").write_text(json.dumps(entry | {"fixations": [{"x": 0.25}]}))
     with pytest.raises(BadData, match=r"a\.png: fixations must list \{x, y\}"):
         open_rows(tmp_path, needs="fixations")[0]
+
+
+def test_the_metric_is_what_the_command_prints(gaze_data, checkpoint, tmp_path):
+    bulk(gaze_data, tmp_path / "maps.npz", checkpoint)
+    printed = measured(gaze_data, tmp_path / "maps.npz")
+    maps = np.load(tmp_path / "maps.npz")
+    metric = GazeScores()
+    for row in gaze_rows():
+        looked = [[f["x"], f["y"]] for f in row["fixations"]]
+        metric.add(prediction=maps[row["image_id"]].astype(float), reference=looked)
+    found = metric.compute()
+    assert {name: printed[name] for name in found} == pytest.approx(found, abs=1e-4)
+    with pytest.raises(ValueError, match="two pictures or more, not 1 maps"):
+        gaze_scores([np.ones((3, 4))], [[[0.5, 0.5]]])
+    with pytest.raises(ValueError, match="nowhere below 0"):
+        gaze_scores([-np.ones((3, 4))] * 2, [[[0.5, 0.5]]] * 2)

@@ -6,25 +6,21 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from saliency import gaze_metrics
-from saliency.fixations import SIZE, count_map, density
+from saliency.fixations import SIZE
 from training.predictions import say_missing
 from vqa.batch import BadPredictions
+from vqa.metrics.gaze_scores import gaze_scores
 from vqa.rows import Rows
 from vqa.sources import BadData
 
-EPS = 1e-6  # added to a baseline's density: people look at a place where nobody else did
 
-
-def score_gaze(rows: Rows, predictions: Path) -> dict:
+def score_gaze(rows: Rows, predictions: Path) -> dict[str, Any]:
     """Measure maps at 200 x 150 pixels, the densities blurred by a sigma of 6.
 
     Args:
@@ -42,60 +38,34 @@ def score_gaze(rows: Rows, predictions: Path) -> dict:
         BadPredictions: if the file is no such archive, or is about other pictures.
         BadData: if nobody looked at any picture.
     """
-    counts = {str(row.image_id): count_map(row.fixations) for row in rows if row.fixations}
-    if len(counts) < 2:
+    looked = {str(row.image_id): row.fixations for row in rows if row.fixations}
+    if len(looked) < 2:
         raise BadData("these data have fixations on fewer than two pictures: nothing to compare")
-    maps = _read(predictions, counts)
+    maps = _read(predictions, looked)
     if not maps:
         raise BadPredictions(f"{predictions}: none of its maps is of a picture of these data")
-    missing = [name for name in counts if name not in maps]
+    missing = [name for name in looked if name not in maps]
     say_missing([f"picture {name}" for name in missing])
-    everyone = torch.stack(list(counts.values())).sum(0)
-    even = torch.full(SIZE, 1.0)
-    each = [_measure(maps.get(name, even), one, everyone - one) for name, one in counts.items()]
-    means = {name: round(float(np.mean([m[name] for m in each])), 4) for name in each[0]}
-    return means | {"n": len(counts), "n_missing": len(missing)}
+    even = np.ones(SIZE)
+    means = gaze_scores([maps.get(name, even) for name in looked], list(looked.values()))
+    rounded = {name: round(value, 4) for name, value in means.items()}
+    return rounded | {"n": len(looked), "n_missing": len(missing)}
 
 
-def _measure(given: Tensor, counts: Tensor, others: Tensor) -> dict[str, float]:
-    truth, centre = density(counts), density(others) + EPS
-    measured = {
-        "cc": gaze_metrics.cc(given, truth),
-        "nss": gaze_metrics.nss(given, counts),
-        "auc_judd": gaze_metrics.auc_judd(given, counts),
-        "sim": gaze_metrics.sim(given, truth),
-        "kl": gaze_metrics.kl(given, truth),
-        "auc_shuffled": gaze_metrics.auc_shuffled(given, counts, others),
-        "information_gain": gaze_metrics.information_gain(given, counts, centre),
-        "centre_cc": gaze_metrics.cc(centre, truth),
-        "centre_nss": gaze_metrics.nss(centre, counts),
-        "centre_auc_judd": gaze_metrics.auc_judd(centre, counts),
-    }
-    return {name: float(value) for name, value in measured.items()}
-
-
-def _read(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The maps (*SIZE) of the pictures that are wanted."""
-    found = {}
+def _read(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
+    """The maps of the pictures that are wanted."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            for name in set(archive.files) & set(wanted):
-                found[name] = _at_size(archive[name], f"{path}, {name}")
+            found = {name: archive[name] for name in set(archive.files) & set(wanted)}
     except (OSError, ValueError, zipfile.BadZipFile, TypeError, AttributeError) as error:
-        if isinstance(error, BadPredictions):  # a ValueError that says enough
-            raise
         raise BadPredictions(f"{path}: no archive of maps by image id: {error}") from error
+    for name, given in found.items():
+        if given.ndim != 2 or given.dtype.kind not in "fiu" or not given.size:
+            raise BadPredictions(
+                f"{path}, {name}: a map must be numbers (H, W), not {given.dtype}{given.shape}"
+            )
+        if not np.isfinite(given).all() or (given < 0).any() or not given.any():
+            raise BadPredictions(
+                f"{path}, {name}: a map must be finite, nowhere below 0 and somewhere above"
+            )
     return found
-
-
-def _at_size(given: np.ndarray, where: str) -> Tensor:
-    if given.ndim != 2 or given.dtype.kind not in "fiu" or not given.size:
-        raise BadPredictions(
-            f"{where}: a map must be numbers (H, W), not {given.dtype}{given.shape}"
-        )
-    values = torch.from_numpy(given.astype(np.float64))
-    if not values.isfinite().all() or (values < 0).any() or not values.any():
-        raise BadPredictions(f"{where}: a map must be finite, nowhere below 0 and somewhere above")
-    if values.shape == SIZE:
-        return values
-    return F.interpolate(values[None, None], size=SIZE, mode="bilinear", antialias=True)[0, 0]
