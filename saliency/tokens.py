@@ -82,6 +82,8 @@ def integrated_gradients(
 def leave_one_out(scorer: nn.Module, vectors: Tensor, targets: Sequence[int]) -> Maps:
     """Take each token out of the text in turn: how far does each score fall?
 
+    The vectors of the others stay as they are.
+
     Args:
         scorer: (B, T, D) -> (B, K).
         vectors: one text's, (1, T, D). A text of one token becomes one vector of 0.

@@ -41,9 +41,15 @@ def tiny_emoji(seed: int = 0) -> EmojiModel:
         words = Vocab.build([[token.spelling for token in tokenize(text)] for text, _ in TEXTS])
         heads = {"face": tuple(FACES), "mood": tuple(MOODS)}
         config = EmojiConfig(
-            len(words), {"face": 2, "mood": 2}, word_dim=8, buckets=97, hidden_dim=8
+            len(words),
+            {"face": 2, "mood": 2},
+            word_dim=8,
+            buckets=97,
+            pair_buckets=89,
+            hidden_dim=8,
         )
         model = EmojiModel(config, words, heads).eval()
+        torch.nn.init.normal_(model.wide.weight, std=0.1)
         for parameter in model.parameters():  # the start is so small that all texts feel alike
             if parameter.ndim > 1:
                 parameter.data.mul_(4)

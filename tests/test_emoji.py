@@ -15,7 +15,7 @@ from vqa.feeler import EMOJI, UNKNOWN, Feeler, emoji_of
 from vqa.models import EmojiConfig, EmojiModel
 from vqa.models.emoji import Phrases
 from vqa.text import BadText, Vocab
-from vqa.tweets import MAX_CHARACTERS, tokenize
+from vqa.tweets import MAX_CHARACTERS, bucket, tokenize
 
 MIXED = [*(text for text, _ in TEXTS), "", "never seen zzz 😀", "so " * 300, "happy", "م"]
 
@@ -106,7 +106,7 @@ class Words(nn.Module):
         super().__init__()
         self.model, self.phrases, self.head = model, phrases, head
         self.layer = nn.Embedding.from_pretrained(
-            torch.cat([torch.zeros(1, model.config.word_dim), model.embed(phrases)[0]])
+            torch.cat([torch.zeros(1, model.config.word_dim + 4), model.embed(phrases)[0]])
         )
 
     def forward(self, places):
@@ -152,9 +152,8 @@ def test_leaving_one_out_is_what_it_says(feeler):
     with torch.no_grad():
         whole = scorer(feeler.vectors(text))[0, 0]
         for place, push in enumerate(found.pushes):
-            words = text.split()
-            del words[place]
-            less = scorer(feeler.vectors(" ".join(words)))[0, 0]
+            others = [i for i in range(len(found.pushes)) if i != place]
+            less = scorer(feeler.vectors(text)[:, others])[0, 0]
             assert push == pytest.approx(float(whole - less), abs=1e-5)
     (one,) = explain_tokens(scorer, feeler.vectors("happy"), [0], "leave_one_out")
     assert one.pushes.shape == (1,)
@@ -194,10 +193,22 @@ def test_what_cannot_be_explained_is_named(feeler):
         explain_tokens(scorer, vectors, [0], "lime")
     with pytest.raises(ValueError, match="target 2 is none of the 2 scores"):
         explain_tokens(scorer, vectors, [2])
-    with pytest.raises(ValueError, match=r"one text is \(1, T, D\), this is \(2, 8\)"):
+    with pytest.raises(ValueError, match=r"one text is \(1, T, D\), this is \(2, 12\)"):
         explain_tokens(scorer, vectors[0], [0])
     with pytest.raises(ValueError, match="steps is 0"):
         explain_tokens(scorer, vectors, [0], steps=0)
+
+
+def test_the_linear_part_adds_what_words_and_pairs_have(feeler):
+    model = feeler.model
+    phrases = model.phrases([tokenize("so sad")])
+    before = model(phrases, "mood")[0]
+    with torch.no_grad():
+        row = model.wide.weight[bucket("so sad", 89)]
+        row += torch.tensor([0.0, 0.0, 3.0, -1.0])  # face's two labels, then mood's
+        after = model(phrases, "mood")[0]
+        row -= torch.tensor([0.0, 0.0, 3.0, -1.0])
+    torch.testing.assert_close(after - before, torch.tensor([[3.0, -1.0]]) / 2**0.5)
 
 
 def test_dropped_words_are_dropped_in_training_alone():

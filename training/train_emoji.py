@@ -38,6 +38,7 @@ class TrainConfig(LoopConfig):
     lr: float = flag(2e-3, "learning rate")
     word_dim: int = flag(128, "of words and of character n-grams")
     buckets: int = flag(32768, "character n-grams are hashed into so many")
+    pair_buckets: int = flag(65536, "words and pairs of words, for the linear part, likewise")
     hidden_dim: int = flag(160, "LSTM state, a direction")
     dropout: float = flag(0.5, "on words, states and the heads' input")
     word_dropout: float = flag(0.1, "share of the words that are not seen in training")
@@ -59,7 +60,7 @@ def build(config: TrainConfig, learnt: Mapping[str, Texts]) -> EmojiModel:
         labels[head] = texts.names or tuple(map(texts.name_of, range(count)))
     spelt = ([t.spelling for t in tokenize(row.text)] for texts in learnt.values() for row in texts)
     words = Vocab.build(spelt, config.word_min_count)
-    kept = ("word_dim", "buckets", "hidden_dim", "dropout", "word_dropout")
+    kept = ("word_dim", "buckets", "pair_buckets", "hidden_dim", "dropout", "word_dropout")
     heads = {head: len(names) for head, names in labels.items()}
     sizes = {name: getattr(config, name) for name in kept}
     return EmojiModel(EmojiConfig(len(words), heads, **sizes), words, labels)

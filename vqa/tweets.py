@@ -92,3 +92,10 @@ def grams(spelling: str, buckets: int) -> tuple[int, ...]:
         for size in range(shortest, longest + 1)
         for start in range(max(1, len(framed) - size + 1))
     )
+
+
+@lru_cache(maxsize=500_000)
+def bucket(text: str, buckets: int) -> int:
+    """A spelling, or some with spaces between, hashed: a number below `buckets`, the same on every
+    machine."""
+    return zlib.crc32(text.encode("utf-8", "surrogatepass")) % buckets

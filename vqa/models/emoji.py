@@ -3,7 +3,9 @@
 A word is its own vector plus the mean of those of its character n-grams. The states are pooled
 twice, by attention (Yang et al., "Hierarchical Attention Networks", 2016) and by their maximum
 (Conneau et al., "Supervised Learning of Universal Sentence Representations", 2017), beside the mean
-of the words themselves. All heads share all of that, and differ in one linear layer.
+of the words themselves. All heads share all of that, and differ in one linear layer. To its logits
+every word and every pair of neighbours adds some of its own, as in a linear model: wide and deep
+(Cheng et al. 2016).
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ class EmojiConfig:
     heads: dict[str, int]  # how many labels each set has
     word_dim: int = 128  # of words and of character n-grams
     buckets: int = 32768  # character n-grams are hashed into so many
+    pair_buckets: int = 65536  # words and pairs of words, for the linear part, likewise; 0: none
     hidden_dim: int = 160  # LSTM state, a direction
     dropout: float = 0.5  # on words, states and the heads' input
     word_dropout: float = 0.1  # share of the words that are not seen in training
@@ -57,6 +60,7 @@ class Phrases(NamedTuple):
     forms: Tensor  # (B, T) int64, which of the U different spellings each word has
     grams: Tensor  # (G,) int64, the hashed n-grams of all spellings in a row
     starts: Tensor  # (U,) int64, where those of each spelling begin
+    pairs: Tensor  # (B, T, 2) int64, each word hashed, and each with the one before it
     lengths: Tensor  # (B,) int64, at least 1
 
 
@@ -82,6 +86,10 @@ class EmojiModel(nn.Module):
             nn.init.normal_(table.weight, std=0.1)
         with torch.no_grad():
             self.embedding.weight[Vocab.PAD] = 0
+        self.wide_dim = sum(config.heads.values()) if config.pair_buckets else 0
+        if config.pair_buckets:
+            self.wide = nn.Embedding(config.pair_buckets, self.wide_dim)
+            nn.init.zeros_(self.wide.weight)
         self.lstm = nn.LSTM(width, hidden, batch_first=True, bidirectional=True)
         self.importance = nn.Linear(2 * hidden, 1)
         self.heads = nn.ModuleDict(
@@ -126,13 +134,32 @@ class EmojiModel(nn.Module):
             padded([[forms[form] for form in row] for row in spelt]),
             torch.tensor(list(chain(*hashed))),
             starts,
+            self._pairs(spelt, longest),
             torch.tensor([len(row) for row in spelt]),
         )
 
+    def _pairs(self, spelt: list[list[str]], longest: int) -> Tensor:
+        buckets = self.config.pair_buckets
+        if not buckets:
+            return torch.zeros(len(spelt), longest, 2, dtype=torch.long)
+        rows = [
+            [
+                (tweets.bucket(word, buckets), tweets.bucket(f"{before} {word}", buckets))
+                for before, word in zip(["", *row], row, strict=False)
+            ]
+            + [(0, 0)] * (longest - len(row))
+            for row in spelt
+        ]
+        return torch.tensor(rows).view(len(spelt), longest, 2)
+
     def embed(self, phrases: Phrases) -> Tensor:
-        """Texts -> a vector a word, (B, T, word_dim); 0 on padding."""
+        """Texts -> a vector a word, (B, T, D); 0 on padding. D is word_dim, and as much as all
+        heads have labels."""
         spelling = self.spelling(phrases.grams, phrases.starts)[phrases.forms]
         vectors = self.embedding(phrases.ids) + spelling
+        if self.wide_dim:
+            added = self.dropout(self.wide(phrases.pairs).sum(dim=2))
+            vectors = torch.cat([vectors, added], dim=2)
         known = phrases.ids != Vocab.PAD
         if self.training and self.config.word_dropout:
             known = known & (
@@ -144,15 +171,16 @@ class EmojiModel(nn.Module):
         """Read texts.
 
         Args:
-            vectors: (B, T, word_dim), 0 on padding.
+            vectors: (B, T, D), as `embed` returns them.
             lengths: (B,), of each text in words.
 
         Returns:
-            What the heads are given (B, 4 * hidden_dim + word_dim), and the attention's weights of
-            the words (B, T), which sum to 1.
+            What the heads are given, (B, 4 * hidden_dim + D), and the attention's weights of the
+            words (B, T), which sum to 1.
         """
+        words = vectors[..., : self.config.word_dim]
         packed = pack_padded_sequence(
-            self.dropout(vectors), lengths.cpu(), batch_first=True, enforce_sorted=False
+            self.dropout(words), lengths.cpu(), batch_first=True, enforce_sorted=False
         )
         states, _ = pad_packed_sequence(
             self.lstm(packed)[0], batch_first=True, total_length=vectors.shape[1]
@@ -163,12 +191,20 @@ class EmojiModel(nn.Module):
         weights = scores.softmax(dim=1)
         attended = (weights.unsqueeze(-1) * states).sum(dim=1)
         highest = states.masked_fill(beyond.unsqueeze(-1), float("-inf")).amax(dim=1)
-        mean = vectors.sum(dim=1) / lengths.unsqueeze(1)
-        return torch.cat([attended, highest, mean], dim=1), weights
+        count = lengths.unsqueeze(1)
+        mean, wide = words.sum(dim=1) / count, vectors[..., self.config.word_dim :].sum(dim=1)
+        return torch.cat([attended, highest, mean, wide / count.sqrt()], dim=1), weights
 
     def logits(self, seen: Tensor, head: str) -> Tensor:
         """What `read` returns first -> logits (B, labels) of a head, uncalibrated."""
-        return torch.as_tensor(self.heads[head](self.dropout(seen)))
+        deep = seen[:, : seen.shape[1] - self.wide_dim]
+        logits = torch.as_tensor(self.heads[head](self.dropout(deep)))
+        if not self.wide_dim:
+            return logits
+        sizes = self.config.heads
+        start = sum(list(sizes.values())[: list(sizes).index(head)])
+        wide = seen[:, seen.shape[1] - self.wide_dim :]
+        return logits + wide[:, start : start + sizes[head]]
 
     def forward(self, phrases: Phrases, head: str) -> tuple[Tensor, Tensor]:
         """Texts -> logits (B, labels) of a head, uncalibrated, and weights of the words (B, T)."""
