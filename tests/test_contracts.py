@@ -40,9 +40,7 @@ def imported(path):
 @pytest.mark.parametrize("package", ALLOWED)
 def test_imports_point_one_way(package):
     for path in sources(package):
-        # The engine explains with it, and a metric measures with it.
-        measures = path.name in ("engine.py", "gaze_scores.py")
-        allowed = ALLOWED[package] | ({"saliency"} if measures else set())
+        allowed = ALLOWED[package] | ({"saliency"} if path.name == "engine.py" else set())
         tops = {name.split(".")[0] for name in imported(path)} & set(OURS)
         assert tops <= allowed, f"{path.name} imports {tops - allowed}"
 

@@ -19,6 +19,7 @@ from training.loop import Batch, OtherSettings, Schedule, Task, TrainingDiverged
 from training.record import plain_paths, provenance, record
 from vqa import checkpoints, publish
 from vqa.encoders import Encoder
+from vqa.memory import keep_freed
 from vqa.rows import Row
 from vqa.sources import BadData
 
@@ -222,6 +223,24 @@ def go_on(kind: type[Any], config: Any, **changed: Any) -> Any:
     model = kind.from_parts(settings, before.vocabulary())
     model.load_state_dict(model.state_dict() | before.state_dict())
     return model
+
+
+def command(config_class: type[Any], train: Callable[[Any], Path], **options: Any) -> None:
+    """A training as a program: read its flags, train; what goes wrong ends it with one line.
+
+    Args:
+        config_class: whose fields are the flags.
+        train: returns where the checkpoint is.
+        options: of the reading of the flags, as of transformers' `HfArgumentParser`.
+    """
+    from transformers import HfArgumentParser
+
+    keep_freed()
+    try:
+        (config,) = HfArgumentParser(config_class).parse_args_into_dataclasses(**options)
+        print(f"saved to {train(config)}")
+    except ERRORS as error:
+        raise SystemExit(f"error: {error}") from error
 
 
 class OurTask(Task):

@@ -23,10 +23,9 @@ from training.caption_task import CaptionLoss, CaptionTask, SelfCritical, reward
 from training.captions import CaptionSet, Corpus, build_vocabulary, read_corpus
 from training.loop import Progress, fit
 from training.pictures import encode_rows, first_pixels
-from training.run import ERRORS, BadSettings, HeadFirstConfig, Run, check_splits, flag, go_on
+from training.run import BadSettings, HeadFirstConfig, Run, check_splits, command, flag, go_on
 from training.tuning import parameter_groups, start_encoder, thaw
 from vqa import checkpoints
-from vqa.memory import keep_freed
 from vqa.models import Captioner, CaptionerConfig
 
 SIZES = (
@@ -184,17 +183,5 @@ def _learner(stage: str, model: Captioner, train_set: CaptionSet, config: TrainC
     )
 
 
-def main() -> None:
-    """Read the flags and train."""
-    from transformers import HfArgumentParser
-
-    keep_freed()
-    try:
-        (config,) = HfArgumentParser(TrainConfig).parse_args_into_dataclasses()
-        print(f"saved to {train(config)}")
-    except ERRORS as error:
-        raise SystemExit(f"error: {error}") from error
-
-
 if __name__ == "__main__":
-    main()
+    command(TrainConfig, train)

@@ -20,9 +20,8 @@ import torch
 from training.answer_task import TEMPERATURES, losses_at
 from training.emoji_task import FeelingLoss, FeelingTask, TextSet
 from training.loop import fit
-from training.run import ERRORS, BadSettings, LoopConfig, Run, flag
+from training.run import BadSettings, LoopConfig, Run, command, flag
 from vqa import checkpoints
-from vqa.memory import keep_freed
 from vqa.models import EmojiConfig, EmojiModel
 from vqa.sources import BadData
 from vqa.text import Vocab
@@ -131,17 +130,5 @@ def _read(config: TrainConfig) -> tuple[dict[str, Texts], dict[str, Texts]]:
     return learnt, validation
 
 
-def main() -> None:
-    """Read the flags and train."""
-    from transformers import HfArgumentParser
-
-    keep_freed()
-    try:
-        (config,) = HfArgumentParser(TrainConfig).parse_args_into_dataclasses()
-        print(f"saved to {train(config)}")
-    except ERRORS as error:
-        raise SystemExit(f"error: {error}") from error
-
-
 if __name__ == "__main__":
-    main()
+    command(TrainConfig, train)

@@ -21,10 +21,9 @@ from torch.utils.data import ConcatDataset
 from training.gaze_task import MEASURES, TERMS, GazeLoss, GazeSet, GazeTask
 from training.loop import fit
 from training.pictures import first_pixels
-from training.run import ERRORS, BadSettings, Run, RunConfig, check_splits, flag, go_on
+from training.run import BadSettings, Run, RunConfig, check_splits, command, flag, go_on
 from training.tuning import parameter_groups, start_encoder, thaw
 from vqa import checkpoints
-from vqa.memory import keep_freed
 from vqa.models import GazeConfig, GazeModel
 from vqa.rows import open_rows
 
@@ -111,19 +110,5 @@ def _read(config: TrainConfig) -> tuple[ConcatDataset, ConcatDataset]:
     return ConcatDataset(learnt), ConcatDataset([validation])
 
 
-def main() -> None:
-    """Read the flags and train."""
-    from transformers import HfArgumentParser
-
-    keep_freed()
-    try:
-        (config,) = HfArgumentParser(TrainConfig).parse_args_into_dataclasses(
-            args_file_flag="--recipe"
-        )
-        print(f"saved to {train(config)}")
-    except ERRORS as error:
-        raise SystemExit(f"error: {error}") from error
-
-
 if __name__ == "__main__":
-    main()
+    command(TrainConfig, train, args_file_flag="--recipe")

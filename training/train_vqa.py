@@ -26,10 +26,9 @@ from training.caption_questions import SOURCE
 from training.data import QuestionSet, build_vocabularies
 from training.loop import Progress, fit
 from training.pictures import decode, encode_rows, first_pixels
-from training.run import ERRORS, BadSettings, HeadFirstConfig, Run, check_splits, flag, go_on
+from training.run import BadSettings, HeadFirstConfig, Run, check_splits, command, flag, go_on
 from training.tuning import parameter_groups, start_encoder, thaw
 from vqa import checkpoints, images
-from vqa.memory import keep_freed
 from vqa.models import Answerer, AnswererConfig, GazeModel
 from vqa.models.answerer import CONTROLS, FUSIONS
 from vqa.rows import Row, open_rows
@@ -219,17 +218,5 @@ def _encode(
         return [encode_rows(model, part, cache) for part in rows]
 
 
-def main() -> None:
-    """Read the flags and train."""
-    from transformers import HfArgumentParser
-
-    keep_freed()
-    try:
-        (config,) = HfArgumentParser(TrainConfig).parse_args_into_dataclasses()
-        print(f"saved to {train(config)}")
-    except ERRORS as error:
-        raise SystemExit(f"error: {error}") from error
-
-
 if __name__ == "__main__":
-    main()
+    command(TrainConfig, train)

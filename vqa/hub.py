@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from vqa.checkpoints import WEIGHTS, BadCheckpoint
+from vqa.sources import one_line
 
 FILES = ("config.json", WEIGHTS, "vocab.json", "metrics.json", "README.md")
 PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
@@ -131,9 +132,9 @@ def _why_no_answer(error: BaseException) -> str | None:
         status = error.response.status_code
         return f"{hub} answered {status}" if status == 429 or status >= 500 else None
     if isinstance(error, (httpx2.HTTPError, httpx2.InvalidURL)):
-        return f"{hub} cannot be reached ({_first_line(error)})"
+        return f"{hub} cannot be reached ({one_line(error)})"
     if isinstance(error, RuntimeError):
-        return f"the Hub's file store failed ({_first_line(error)})"
+        return f"the Hub's file store failed ({one_line(error)})"
     if isinstance(error, (errors.FileMetadataError, json.JSONDecodeError)):
         return f"{constants.ENDPOINT} does not answer as a Hub does (a proxy, a login page?)"
     return None
@@ -145,7 +146,7 @@ def _refusal(error: BaseException, repo_id: str, revision: str | None) -> str:
     give_token = "give a token that may read it (`hf auth login`, or HF_TOKEN in the environment)"
     page = f"{constants.ENDPOINT}/{repo_id}"
     named: tuple[tuple[type[Exception], str], ...] = (
-        (errors.HFValidationError, f"is not a Hub id: {_first_line(error)}"),
+        (errors.HFValidationError, f"is not a Hub id: {one_line(error)}"),
         (errors.GatedRepoError, f"is gated: ask for access at {page}, and {give_token}"),
         (
             errors.RepositoryNotFoundError,
@@ -157,14 +158,10 @@ def _refusal(error: BaseException, repo_id: str, revision: str | None) -> str:
         if isinstance(error, kind):
             return text
     if isinstance(error, errors.HfHubHTTPError):
-        said = error.server_message or _first_line(error)
+        said = error.server_message or one_line(error)
         hint = f"; {give_token}" if error.response.status_code in (401, 403) else ""
         return f"was refused by the Hub ({error.response.status_code}: {said}){hint}"
-    return f"could not be downloaded to {constants.HF_HUB_CACHE}: {_first_line(error)}"
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return f"could not be downloaded to {constants.HF_HUB_CACHE}: {one_line(error)}"
 
 
 def _some(names: list[str], most: int = 8) -> str:

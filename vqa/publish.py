@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from vqa import checkpoints
 from vqa.hub import FILES
+from vqa.sources import one_line
 
 CARD = "README.md"
 PICTURES = ("confusion.png",)  # that a card may show
@@ -139,6 +140,7 @@ def _publish(
     made: dict[str, Any] = {"repo_type": kind, "exist_ok": True}
 
     def commit() -> str:
+        """One attempt, from the start: what is there already is only looked at."""
         api.create_repo(repo_id, private=private or None, **made, **sdk)
         if revision is not None:
             api.create_branch(repo_id, branch=revision, **made)
@@ -191,15 +193,11 @@ def _reason(error: BaseException) -> str:
 
     token = "give a token that may write (`hf auth login`, or HF_TOKEN in the environment)"
     if isinstance(error, HFValidationError):
-        return f"not a Hub id: {_first_line(error)}"
+        return f"not a Hub id: {one_line(error)}"
     if isinstance(error, LocalTokenNotFoundError):
         return token
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
-        said = error.server_message or _first_line(error)
+        said = error.server_message or one_line(error)
         return f"the Hub answered {status}: {said}" + (f"; {token}" if status in (401, 403) else "")
-    return f"{type(error).__name__}: {_first_line(error)}"
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return f"{type(error).__name__}: {one_line(error)}"

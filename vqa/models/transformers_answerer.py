@@ -10,6 +10,7 @@ grid, just before the last layer that reads them, so that Grad-CAM has something
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from vqa.text import check
 LONGEST = 10  # tokens of a written answer
 
 
-class _Scorer(nn.Module):
+class _Scorer(nn.Module, ABC):
     """Scores of the answers to one question, as a function of the picture; see `saliency.types`."""
 
     mean: Tensor
@@ -56,9 +57,9 @@ class _Scorer(nn.Module):
         found = self.look(pixels, attend=True)[1].clamp(min=0)
         return (found / found.sum((1, 2), keepdim=True)).unsqueeze(1)
 
+    @abstractmethod
     def look(self, pixels: Tensor, *, attend: bool = False) -> tuple[Tensor, Tensor]:
         """Pixels -> scores (B, K), and if asked for attention (B, h, w) >= 0."""
-        raise NotImplementedError
 
     def _through(self, tokens: Tensor, height: int, width: int) -> Tensor:
         """Image tokens (B, N, D) by way of `features`."""
