@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from vqa.metrics.vqa_accuracy import VqaAccuracy, accuracy, expected_calibration_error
+from vqa.text import normalize_answer
 
 
 def said(matches: int, people: int = 10) -> list[str]:
@@ -54,6 +55,35 @@ def test_with_fewer_than_ten_people_the_first_answer_counts_alone():
     assert accuracy("pen", ["book"]) == 0
     assert accuracy("book", ["book", "lamp", "paper"]) == 1
     assert accuracy("lamp", ["book", "lamp", "paper"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answers", "ours", "official"),
+    [
+        ("Yes", ["yes"] * 10, 1, 0),  # all agree: nothing is normalised
+        ("two", ["two"] * 10, 1, 1),
+        ("2", ["two"] * 10, 1, 0),
+        ("2", ["two"] * 9 + ["three"], 1, 1),  # one dissents: everything is
+        ("a dog\n", ["a dog"] * 10, 1, 1),  # ends and line breaks are trimmed all the same
+        ("dog", ["a dog"] * 10, 1, 0),
+        ("Book", ["book"], 1, 0),
+    ],
+)
+def test_the_official_script_to_the_letter_leaves_answers_raw_where_all_agree(
+    prediction, answers, ours, official
+):
+    assert accuracy(prediction, answers) == ours
+    assert accuracy(prediction, answers, strict_official=True) == official
+
+
+def test_the_metric_prints_what_the_official_script_does(metric):
+    metric.add_batch(predictions=["red"] * 3, references=[said(1), said(1), said(4)])
+    result = metric.compute(answer_types=["other"] * 3, strict_official=True)
+    assert result == {"accuracy": 0.5333, "per_answer_type": {"other": 0.5333}}
+
+
+def test_only_the_first_periods_go_as_in_the_official_script():
+    assert normalize_answer("." * 40) == "." * 8
 
 
 @pytest.mark.parametrize("answers", [[], (), "yes"])

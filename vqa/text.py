@@ -199,4 +199,5 @@ def _strip_punctuation(text: str) -> str:
     for mark in _PUNCTUATION:
         beside_space = f"{mark} " in text or f" {mark}" in text
         stripped = stripped.replace(mark, "" if delete_all or beside_space else " ")
-    return _PERIOD.sub("", stripped)
+    # The official script hands over a flag where a count belongs: later periods stay.
+    return _PERIOD.sub("", stripped, count=int(re.UNICODE))

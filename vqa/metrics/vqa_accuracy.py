@@ -20,17 +20,20 @@ PEOPLE = 10  # how many people the official accuracy asks
 ENOUGH = 3  # how many of the others must agree for full marks
 
 
-def accuracy(prediction: str, answers: Sequence[str]) -> float:
+def accuracy(prediction: str, answers: Sequence[str], *, strict_official: bool = False) -> float:
     """Score one answer against what people said, as the official evaluation does.
 
     With ten answers or more it is the mean, over each person left out in turn, of
     min(1, matches among the others / 3). With fewer there is no crowd to agree with: the first is
-    the reference, and the prediction is right or wrong. Both sides are always normalised; the
-    official script leaves them raw where all ten agree.
+    the reference, and the prediction is right or wrong.
 
     Args:
         prediction: the model's answer.
         answers: people's answers, the agreed one first if they are fewer than ten.
+        strict_official: compare as the official script does to the letter: where all people gave
+            the same answer, both sides are left raw, so that "Yes" is wrong where all said "yes",
+            and "two" right where all said "two" although "2" is not. Without it both sides are
+            always normalised.
 
     Returns:
         The accuracy, in [0, 1].
@@ -40,14 +43,20 @@ def accuracy(prediction: str, answers: Sequence[str]) -> float:
     """
     if not answers or isinstance(answers, str):
         raise ValueError(f"Give a list of ten answers, or of the agreed one, not {answers!r}.")
-    said = normalize_answer(prediction)
+    raw = strict_official and len(set(map(_trim, answers))) == 1
+    form = _trim if raw else normalize_answer
+    said = form(prediction)
     if len(answers) < PEOPLE:
-        return float(said == normalize_answer(answers[0]))
-    matches = sum(said == normalize_answer(answer) for answer in answers)
+        return float(said == form(answers[0]))
+    matches = sum(said == form(answer) for answer in answers)
     # A person who said the same leaves one match fewer among the others.
     same = matches * min(1.0, (matches - 1) / ENOUGH)
     different = (len(answers) - matches) * min(1.0, matches / ENOUGH)
     return (same + different) / len(answers)
+
+
+def _trim(answer: str) -> str:
+    return answer.replace("\n", " ").replace("\t", " ").strip()
 
 
 def expected_calibration_error(
@@ -91,6 +100,9 @@ class VqaAccuracy(evaluate.Metric):  # type: ignore[misc]  # evaluate has no typ
         metric = VqaAccuracy()
         metric.add_batch(predictions=["2"], references=[["2"] * 10])
         metric.compute(answer_types=["number"])
+
+    `strict_official=True` gives what the official script prints: see `accuracy`; and each share is
+    rounded to a hundredth of a percent.
     """
 
     def _info(self) -> evaluate.MetricInfo:
@@ -103,7 +115,8 @@ class VqaAccuracy(evaluate.Metric):  # type: ignore[misc]  # evaluate has no typ
             inputs_description=(
                 "predictions: an answer a question. references: ten people's answers a question, "
                 "or the single agreed one. answer_types (to compute, optional): a name a question, "
-                "in the order in which the questions were added."
+                "in the order in which the questions were added. strict_official (to compute): the "
+                "official script to the letter."
             ),
             features=datasets.Features(
                 {
@@ -118,24 +131,32 @@ class VqaAccuracy(evaluate.Metric):  # type: ignore[misc]  # evaluate has no typ
         predictions: Sequence[str],
         references: Sequence[Sequence[str]],
         answer_types: Sequence[str] | None = None,
+        strict_official: bool = False,
     ) -> dict[str, Any]:
         """Give `accuracy` and, with types, `per_answer_type`: all in [0, 1]."""
         scores = [
-            accuracy(said, given) for said, given in zip(predictions, references, strict=True)
+            accuracy(said, given, strict_official=strict_official)
+            for said, given in zip(predictions, references, strict=True)
         ]
+        digits = 4 if strict_official else None
         if not scores:
             raise ValueError("There is no answer to score: add some before compute.")
-        result: dict[str, Any] = {"accuracy": float(np.mean(scores))}
+        result: dict[str, Any] = {"accuracy": _mean(scores, digits)}
         if answer_types is not None:
-            result["per_answer_type"] = _by_type(scores, answer_types)
+            result["per_answer_type"] = _by_type(scores, answer_types, digits)
         return result
 
 
-def _by_type(scores: Sequence[float], types: Sequence[str]) -> dict[str, float]:
+def _mean(scores: Sequence[float], digits: int | None) -> float:
+    mean = float(np.mean(scores))
+    return mean if digits is None else round(mean, digits)
+
+
+def _by_type(scores: Sequence[float], types: Sequence[str], digits: int | None) -> dict[str, float]:
     """Give the mean score of each type, by its name."""
     if len(types) != len(scores):
         raise ValueError(f"Give each of the {len(scores)} answers a type, not {len(types)} in all.")
     groups: dict[str, list[float]] = defaultdict(list)
     for kind, score in zip(types, scores, strict=True):
         groups[kind].append(score)
-    return {kind: float(np.mean(group)) for kind, group in sorted(groups.items())}
+    return {kind: _mean(group, digits) for kind, group in sorted(groups.items())}
