@@ -7,7 +7,7 @@ import pytest
 from trainings import SMALL
 
 from training import ablation
-from training.card import _ablation
+from training.card import _ablation, _verdicts
 from training.train_captioner import TrainConfig as CaptionerConfig
 from training.train_vqa import TrainConfig as AnswererConfig
 
@@ -62,3 +62,24 @@ def test_seeds_come_together_as_mean_and_deviation():
     }
     found = _ablation(results, ("all", "other"))
     assert found == {"one": ["40.0", "3.5"], "two": ["42.00 ± 1.41", ""]}
+
+
+@pytest.mark.parametrize(
+    ("ours", "verdict"),
+    [
+        ((45.0, 45.2, 45.1), "beats no gaze at all: +5.00 points, standard error 0.08."),
+        ((35.0, 35.2, 35.1), "loses to no gaze at all: -5.00 points, standard error 0.08."),
+        ((40.3, 39.9, 40.2), "cannot be told from no gaze at all: +0.03 points, standard error"),
+        ((45.0,), ""),
+    ],
+)
+def test_the_card_says_whether_gaze_helps_whatever_the_numbers(ours, verdict):
+    values = {"gaze, gated prior": ours, "no gaze": (40.0, 40.2, 40.1)}
+    results = {
+        f"ablation: {name}, seed {seed}": {"metrics": {"all": value}}
+        for name, each in values.items()
+        for seed, value in enumerate(each)
+    }
+    found = _verdicts(results)
+    assert len(found) == bool(verdict)
+    assert all(verdict in line for line in found)

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-MORE = "cocoqa=1,convqa_cs=1,gvt_coco=1,pope=1,okvqa=0.5,vsr=0.5,captions=0.25"
+EXTRA = "cocoqa=1,convqa_cs=1,gvt_coco=1,pope=1,okvqa=0.5,vsr=0.5"
 GATED = {"gaze": "gaze", "fusion": "gated"}
 
 
@@ -48,7 +48,7 @@ PLANS = {
     ),
     "answer": Plan(
         "training.train_vqa",
-        {"head_epochs": "4", "ema": "0.99", "more": MORE},
+        {"head_epochs": "4", "ema": "0.99"},
         {
             "gaze, gated prior": GATED,
             "gaze of other pictures, gated prior": GATED | {"wrong_gaze": "true"},
@@ -57,8 +57,10 @@ PLANS = {
             "gaze, multiply": GATED | {"fusion": "multiply"},
             "gaze, residual": GATED | {"fusion": "residual"},
             "no gaze, question only": {"blind": "true"},
-            "no gaze, no questions made of captions": {"more": MORE.rpartition(",")[0]},
-            "no gaze, no further questions": {"more": ""},
+            "no gaze, with extra questions": {"more": EXTRA},
+            "no gaze, with extra questions and those made of captions": {
+                "more": f"{EXTRA},captions=0.25"
+            },
         },
         {
             "gaze, gated prior": 3,

@@ -16,14 +16,23 @@ from typing import Any
 
 from safetensors import safe_open
 
+from vqa import checkpoints
+
 TEMPLATES = Path(__file__).parent / "cards"
 LABELS = {  # how a card names a result of metrics.json; others by their own name
     "answer": "**this model**",
+    "frozen": "before its encoder learnt too",
     "blind": "question only",
+    "daquar": "this model, on DAQUAR",
     "caption": "**this model, beam 3**",
     "gaze": "**this model**",
 }
 ABLATION = "ablation: "  # begins the names of results that a card shows in a table of their own
+GATED = "gaze, gated prior"
+CONTRASTS = {  # what the question of the ablation is, in words
+    "no gaze": "no gaze at all",
+    "gaze of other pictures, gated prior": "the gaze of other pictures",
+}
 COLUMNS = {
     "answerer": ("all", "yes/no", "number", "other", "not yes/no", "calibration_error"),
     "captioner": ("cider", "bleu1", "bleu4", "rouge_l", "words", "most_frequent"),
@@ -133,6 +142,7 @@ def _facts(
         "cpu_hours": round(sum(run["cpu_hours"] for run in lineage), 2),
         "results": results,
         "ablation": _ablation(metrics["results"], columns),
+        "verdicts": _verdicts(metrics["results"]),
         "main": main,
         "labels": {name: name for name in results} | LABELS,
         "columns": columns,
@@ -147,15 +157,39 @@ def _facts(
 
 def _ablation(results: dict[str, Any], columns: tuple[str, ...]) -> dict[str, list[str]]:
     """The cells of each variant; of several seeds, the mean and the standard deviation."""
+    return {
+        variant: [_spread([each[key] for each in found if key in each]) for key in columns]
+        for variant, found in _variants(results).items()
+    }
+
+
+def _variants(results: dict[str, Any]) -> dict[str, list[dict[str, float]]]:
+    """What was measured of each variant, a seed after the other."""
     groups: dict[str, list[dict[str, float]]] = {}
     for name, result in results.items():
         if name.startswith(ABLATION):
             variant = name.removeprefix(ABLATION).partition(", seed ")[0]
             groups.setdefault(variant, []).append(result["metrics"])
-    return {
-        variant: [_spread([each[key] for each in found if key in each]) for key in columns]
-        for variant, found in groups.items()
-    }
+    return groups
+
+
+def _verdicts(results: dict[str, Any]) -> list[str]:
+    """Whether gaze helps: a difference counts that is more than twice its standard error."""
+    found = _variants(results)
+    lines = []
+    for other, words in CONTRASTS.items():
+        ours, theirs = ([m["all"] for m in found.get(name, ())] for name in (GATED, other))
+        if min(len(ours), len(theirs)) < 2:
+            continue
+        gain = statistics.mean(ours) - statistics.mean(theirs)
+        error = math.sqrt(sum(statistics.variance(v) / len(v) for v in (ours, theirs)))
+        verdict = "beats" if gain > 0 else "loses to"
+        if abs(gain) <= 2 * error:
+            verdict = "cannot be told from"
+        lines.append(
+            f"- The gated prior {verdict} {words}: {gain:+.2f} points, standard error {error:.2f}."
+        )
+    return lines
 
 
 def _spread(values: list[float]) -> str:
@@ -218,6 +252,14 @@ def _recipe(config: dict[str, Any]) -> str:
         f"averaged weights (decay {config['ema']:g}), on {splits}"
         + " and of ".join(Path(folder).name for folder in folders)
     )
+    if (checkpoints.SHIPPED / (start := config["encoder"])).is_dir() and not config.get("start"):
+        rest += f"; the encoder was that of [{start}](../{start}/README.md)"
+    if weights := config.get("more"):
+        rest += f"; further questions, by their source with the weight of each: {weights}"
+    if config.get("object_weight"):
+        rest += (
+            f"; an auxiliary loss on the objects in a picture (weight {config['object_weight']:g})"
+        )
     return ", then ".join(stages) + f", {rest}."
 
 
