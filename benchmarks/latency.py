@@ -4,7 +4,8 @@
 
 For each of N real questions, in one process and interleaved: the bare torch time (Pillow decode,
 encoder, head), the engine's first answer on the picture, the bare head alone, and the engine's
-answer to a second question. Besides: a 12-megapixel JPEG to pixels.
+answer to a second question. Besides: the answerer's encoder and where people look, each alone, and
+a 12-megapixel JPEG to pixels.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from torch import Tensor
 from training.record import provenance, record
 from vqa import images
 from vqa.engine import Engine
+from vqa.models import Answerer
 from vqa.rows import open_rows
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -83,12 +85,24 @@ def measure(engine: Engine, picture: bytes, first: str, second: str) -> dict[str
         _, engine_first = timed(lambda: engine.answer(picture, first))
         _, bare_head = timed(lambda: model(cells, ids[1], owner))
         _, engine_second = timed(lambda: engine.answer(picture, second))
+        parts = _parts(model, images.to_pixels(images.load(picture), size))
     return {
         "bare decode + encoder + head": bare_first,
         "engine, first question": engine_first,
         "bare head": bare_head,
         "engine, second question": engine_second,
+        **parts,
     }
+
+
+def _parts(model: Answerer, pixels: Tensor) -> dict[str, float]:
+    """Milliseconds of what an answerer with gaze does to see a picture."""
+    if model.gaze is None:
+        return {}
+    grid = model.encoder.grid_size
+    _, encoder = timed(lambda: model.encoder(pixels).cells)
+    _, looks = timed(lambda: model.looks(pixels, grid))
+    return {"the answerer's encoder alone": encoder, "where people look, alone": looks}
 
 
 def large_photo(size: int, repeats: int = 50) -> list[float]:
@@ -127,6 +141,10 @@ def report(timings: Timings, threads: int) -> dict[str, Any]:
     ratios = {"first": round(first / bare_first, 2), "second": round(second / bare_head, 2)}
     print(f"first answer / bare:  {ratios['first']} (at most 1.3)")
     print(f"second answer / head: {ratios['second']} (at most 1.5)")
+    if gaze := spread.get("where people look, alone"):
+        encoder = spread["the answerer's encoder alone"]
+        ratios["gaze"] = round(gaze["median"] / encoder["median"], 2)
+        print(f"gaze / encoder:       {ratios['gaze']} (at most 1)")
     return {"questions": count, "threads": threads, "milliseconds": spread, "ratios": ratios}
 
 

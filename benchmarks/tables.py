@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.latency import RESULTS
 from saliency.registry import METHODS, table
+from training.card import ABLATION, COLUMNS, LABELS
 from vqa.checkpoints import SHIPPED
 
 README = RESULTS.parents[1] / "README.md"
@@ -38,6 +39,8 @@ def filled(text: str) -> str:
         "methods": table,
         "faithfulness": lambda: faithfulness(results["faithfulness"]["methods"]),
         "speed": lambda: speed(results["saliency"]["tasks"]),
+        "answers": answers,
+        "latency": lambda: latency(results["latency"]["milliseconds"]),
         "captions": captions,
         "caption_speed": lambda: caption_speed(results["captions"]),
         "gaze": gaze,
@@ -85,6 +88,26 @@ def speed(tasks: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:
                 theirs = f"{row['wall']:.2f} | {row['wall ratio']:.2f}" if row else " | "
                 label = "the bare passes" if name == "bare" else name
                 lines.append(f"| {network} | {task} | {ours['wall']:.2f} | {label} | {theirs} |")
+    return "\n".join(lines)
+
+
+def latency(milliseconds: dict[str, dict[str, float]]) -> str:
+    """What an answer takes, part by part."""
+    lines = ["| | median | 95th percentile |", "|---|---|---|"]
+    lines += [
+        f"| {name} | {each['median']} | {each['95th']} |" for name, each in milliseconds.items()
+    ]
+    return "\n".join(lines)
+
+
+def answers() -> str:
+    """The shipped answerer beside its ablations, as its card has them."""
+    columns = COLUMNS["answerer"]
+    lines = [f"| | {' | '.join(columns)} |".replace("_", " "), "|---" * (len(columns) + 1) + "|"]
+    for name, result in _results("vqa").items():
+        if not name.startswith(ABLATION):
+            cells = [str(result["metrics"].get(key, "")) for key in columns]
+            lines.append(f"| {LABELS.get(name, name)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -16,8 +16,8 @@ RESULTS = json.loads((REPOSITORY / "benchmarks/results.json").read_text(encoding
 
 
 def test_every_table_is_the_one_that_the_code_makes():
-    tables = ["captions", "gaze", "methods", "faithfulness", "caption_speed", "speed"]
-    assert re.findall(r"<!-- table: (\w+) -->", README) == tables
+    tables = "answers captions gaze methods faithfulness latency caption_speed speed"
+    assert re.findall(r"<!-- table: (\w+) -->", README) == tables.split()
     assert filled(README) == README
 
 
@@ -33,19 +33,11 @@ def test_a_new_method_has_its_line_in_the_table(monkeypatch):
     assert table().splitlines()[-1] == "| Sunshine | `sunshine` | signed | - | free |"
 
 
-def test_the_numbers_of_the_card_are_shown():
-    card = json.loads((REPOSITORY / "model_cards/vqa/metrics.json").read_text(encoding="utf-8"))
-    for name, result in card["results"].items():
-        numbers = [result["metrics"][k] for k in ("all", "yes/no", "number", "other", "not yes/no")]
-        assert " | ".join(map(str, numbers)) in README, name
-
-
-def test_the_latency_that_was_measured_is_shown():
-    measured = RESULTS["latency"]
-    for name, spread in measured["milliseconds"].items():
-        assert f"| {name} | {spread['median']} | {spread['95th']} |" in README
-    assert measured["ratios"]["first"] <= 1.3
-    assert measured["ratios"]["second"] <= 1.5
+def test_the_engine_adds_little_to_the_bare_network():
+    ratios = RESULTS["latency"]["ratios"]
+    assert ratios["first"] <= 1.3
+    assert ratios["second"] <= 1.5
+    assert ratios.get("gaze", 0) <= 1
 
 
 def test_the_captions_a_second_that_were_measured_are_shown():
