@@ -33,7 +33,9 @@ class AnswerLoss(nn.Module):
         """Loss of a batch of `QuestionSet`, a scalar."""
         if not len(batch["ids"]):
             return none_of(self)
-        cells = batch["cells"] if "cells" in batch else self.model.encode(batch["pixels"]).cells
+        cells = batch.get("cells")
+        if cells is None:
+            cells = self.model.encode(batch["pixels"], batch.get("looks")).cells
         logits = self.model(cells, batch["ids"], batch["owner"]).logits
         each = -(batch["targets"] * logits.float().log_softmax(-1)).sum(1)
         total = (batch["weights"] * each).sum()

@@ -70,6 +70,8 @@ class QuestionSet(PictureSet):
         objects: what can be seen in each picture, if anybody looked.
         augment: as of `PictureSet`.
         cells: as of `PictureSet`.
+        looks: where people look in each picture, (len(rows), h, w); None for the model to say it
+            in every step again, which takes as long as its encoder.
         seed: as of `PictureSet`.
 
     Raises:
@@ -85,8 +87,10 @@ class QuestionSet(PictureSet):
         objects: Sequence[set[str] | None] = (),
         augment: bool = False,
         cells: Sequence[np.ndarray] = (),
+        looks: np.ndarray | None = None,
         seed: int = 0,
     ) -> None:
+        self.looks = looks
         size = model.config.encoder.image_size
         super().__init__(rows, size, augment=augment, cells=cells, seed=seed)
         self.num_answers = len(model.answers)
@@ -112,20 +116,33 @@ class QuestionSet(PictureSet):
 
         Returns:
             `pixels` (B, 3, S, S) or `cells` (B, N, C), `ids` (Q, T), `owner` (Q,), `targets` (Q,
-            A), `weights` (Q,), `objects` (B, O) of `ObjectLabels`, `count` () = the weights' sum.
+            A), `weights` (Q,), `objects` (B, O) of `ObjectLabels`, `count` () = the weights' sum;
+            with `looks` also these, (B, N), as far as the pictures show them.
         """
         kept: list[Tensor] = []
         places: list[int] = []
         asked: list[tuple[int, Asked]] = []
+        looks: list[Tensor] = []
         for epoch, sample in picks:
             row, questions = self.samples[sample]
-            picture = self.picture(row, epoch, mirrors=all(q.mirrors for q in questions))
+            mirrors = all(q.mirrors for q in questions)
+            picture = self.picture(row, epoch, mirrors=mirrors)
             if picture is not None:
                 asked += [(len(kept), question) for question in questions]
                 kept.append(picture)
                 places.append(row)
-        objects = self.objects.marks(places)
-        return {**self.stack(kept), "objects": objects, **self._collate(asked)}
+                looks += self._looks(row, epoch, mirrors)
+        found = {"objects": self.objects.marks(places), **self._collate(asked)}
+        return {**self.stack(kept), **({"looks": torch.stack(looks)} if looks else {}), **found}
+
+    def _looks(self, row: int, epoch: int, mirrors: bool) -> list[Tensor]:
+        """Where people look in what is shown of a picture, (N,); none if that is not known."""
+        if self.looks is None:
+            return []
+        seen = self.looks[row].astype(np.float32)
+        if self.augment:
+            seen = self.view(row, epoch, mirrors).of_map(seen)
+        return [torch.from_numpy(seen / seen.sum()).flatten()]
 
     def _collate(self, asked: list[tuple[int, Asked]]) -> dict[str, Tensor]:
         targets = torch.zeros(len(asked), self.num_answers)

@@ -78,8 +78,12 @@ class PictureSet:
             self.skipped.add(row)
             return None
         if self.augment:
-            picture = View.draw((self.seed, epoch, row), mirrors=mirrors).of(picture)
+            picture = self.view(row, epoch, mirrors).of(picture)
         return images.to_pixels(picture, self.size)[0]
+
+    def view(self, row: int, epoch: int, mirrors: bool) -> View:
+        """What an epoch shows of a row's picture, if it is augmented."""
+        return View.draw((self.seed, epoch, row), mirrors=mirrors)
 
     def stack(self, kept: list[Tensor]) -> dict[str, Tensor]:
         """Pictures of one batch under their name: `pixels` (B, 3, S, S) or `cells` (B, N, C)."""
@@ -121,6 +125,16 @@ class View:
         left, right = (round(x * picture.width) for x in (self.left, self.left + self.width))
         top, bottom = (round(y * picture.height) for y in (self.top, self.top + self.height))
         return picture.crop((left, top, right, bottom))
+
+    def of_map(self, values: np.ndarray) -> np.ndarray:
+        """What it shows of a map of the picture (h, w) float32, at the same size."""
+        image, (height, width) = Image.fromarray(values), values.shape
+        if self.mirrored:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        left, right = (x * width for x in (self.left, self.left + self.width))
+        top, bottom = (y * height for y in (self.top, self.top + self.height))
+        box = (left, top, min(right, width), min(bottom, height))
+        return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box))
 
     def places(self, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
         """Points x, y of the picture, as shares of the view; those outside it are left out."""

@@ -176,10 +176,13 @@ def _run_stage(
     config, accelerator = run.config, run.accelerator
     frozen = stage == "head"
     cells: list[list[np.ndarray]] = [[], []]
+    looks = None
     if frozen:
         model.encoder.freeze(model.encoder.config.stride)
         cells = _encode(model, rows, run)
     else:
+        if model.gaze is not None and not config.tune_gaze:
+            looks = _looks(model, rows, run)
         thaw(model.encoder, config, first_pixels(rows[0], model.encoder.config.image_size))
     if model.gaze is not None:
         model.gaze.requires_grad_(not frozen and config.tune_gaze)
@@ -190,6 +193,7 @@ def _run_stage(
         objects=rows[0].objects(),
         augment=not frozen,
         cells=cells[0],
+        looks=looks,
         seed=config.seed,
     )
     objects = object_loss(model.encoder.channels, learnt.objects, config.object_weight)
@@ -216,6 +220,12 @@ def _encode(
     cache = Path(run.config.cache_dir).expanduser()
     with run.accelerator.main_process_first(), run.accelerator.autocast():
         return [encode_rows(model, part, cache) for part in rows]
+
+
+def _looks(model: Answerer, rows: tuple[Sequence[Row], Sequence[Row]], run: Run) -> np.ndarray:
+    """Where people look in the training pictures (P, h, w): the last entry of each cell."""
+    shares = _encode(model, rows, run)[0][0][:, :, -1]
+    return np.array(shares).reshape(len(shares), *model.encoder.grid_size)
 
 
 if __name__ == "__main__":

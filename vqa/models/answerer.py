@@ -146,11 +146,12 @@ class Answerer(nn.Module):
         """The contents of vocab.json."""
         return {"words": list(self.words.words), "answers": list(self.answers)}
 
-    def encode(self, pixels: Tensor) -> Grid:
+    def encode(self, pixels: Tensor, looks: Tensor | None = None) -> Grid:
         """Look at pictures.
 
         Args:
             pixels: (B, 3, S, S) in [0, 1].
+            looks: (B, N), what `looks` says of them if that is known already.
 
         Returns:
             Cells (B, N, C), each of length `CELL_LENGTH`; with gaze (B, N, C + 1), the last entry
@@ -166,7 +167,8 @@ class Answerer(nn.Module):
         grid = grid.normalised()
         if self.gaze is None:
             return grid
-        looks = self.looks(pixels, (grid.height, grid.width))
+        if looks is None:
+            looks = self.looks(pixels, (grid.height, grid.width))
         return grid._replace(cells=torch.cat([grid.cells, looks.unsqueeze(-1)], dim=-1))
 
     def train(self, mode: bool = True) -> Answerer:
