@@ -98,14 +98,14 @@ def build(config: TrainConfig, rows: Sequence[Row]) -> Answerer:
     if gaze is not None and model.gaze is not None:
         model.gaze.load_state_dict(gaze.state_dict())
     if config.wrong_gaze:
-        _draw_controls(model, rows, config.seed)
+        _draw_controls(model, rows)
     return model
 
 
 @torch.no_grad()
-def _draw_controls(model: Answerer, rows: Sequence[Row], seed: int) -> None:
-    """Keep the gaze on a few training pictures, for all others to be given."""
-    drawn = np.random.default_rng(seed).permutation(len(rows))[: 2 * CONTROLS]
+def _draw_controls(model: Answerer, rows: Sequence[Row]) -> None:
+    """Keep the gaze on a few training pictures, the same for every seed, for all to be given."""
+    drawn = np.random.default_rng(0).permutation(len(rows))[: 2 * CONTROLS]
     size = model.config.encoder.image_size
     pictures = (decode(rows[int(place)], size) for place in drawn)
     seen = [images.to_pixels(picture, size) for picture in pictures if picture is not None]
@@ -210,9 +210,7 @@ def _run_stage(
     return checkpoints.load_as(Answerer, task.best), progress
 
 
-def _encode(
-    model: Answerer, rows: tuple[Sequence[Row], Sequence[Row]], run: Run
-) -> list[np.ndarray | None]:
+def _encode(model: Answerer, rows: tuple[Sequence[Row], ...], run: Run) -> list[np.ndarray | None]:
     """The grids of all pictures; a blind model's are all the same."""
     if model.config.blind:
         one = model.encode(model.temperature.new_zeros(1, 3, 1, 1)).cells.half().numpy()
@@ -222,9 +220,9 @@ def _encode(
         return [encode_rows(model, part, cache) for part in rows]
 
 
-def _looks(model: Answerer, rows: tuple[Sequence[Row], Sequence[Row]], run: Run) -> np.ndarray:
+def _looks(model: Answerer, rows: tuple[Sequence[Row], ...], run: Run) -> np.ndarray:
     """Where people look in the training pictures (P, h, w): the last entry of each cell."""
-    shares = _encode(model, rows, run)[0][0][:, :, -1]
+    shares = _encode(model, rows[:1], run)[0][0][:, :, -1]
     return np.array(shares).reshape(len(shares), *model.encoder.grid_size)
 
 
