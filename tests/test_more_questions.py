@@ -130,18 +130,27 @@ def test_weights_that_are_none_are_refused(text):
 def test_a_question_counts_by_the_weight_of_its_source(annotated):
     model = tiny_answerer()
     assert parse_weights("pope=0.5, vsr=0,") == {"pope": 0.5}
-    rows = MoreQuestions(open_rows(annotated, "train"), annotated, {"pope": 0.5})
-    learnt = QuestionSet(rows, model, weights={"pope": 0.5})
-    batch = learnt.batch([(0, 6), (0, 7)])  # pictures 1 and 0
-    assert batch["weights"].tolist() == [1, 1, 1, 0.5] * 2
-    assert float(batch["count"]) == 7
+    rows = MoreQuestions(open_rows(annotated, "train"), annotated, {"pope": 2})
+    batch = QuestionSet(rows, model, weights={"pope": 2}).batch([(0, 6), (0, 7)])  # pictures 1, 0
+    assert batch["weights"].tolist() == [1, 1, 1, 2] * 2
+    assert float(batch["count"]) == 10
     with torch.no_grad():
         whole = AnswerLoss(model)({**batch, "weights": torch.ones(8)})
         weighed = AnswerLoss(model)(batch)
-        extra = AnswerLoss(model)({**batch, "weights": (batch["weights"] == 0.5).float()})
-    assert float(weighed) == pytest.approx(float(whole - extra / 2), rel=1e-5)
+        extra = AnswerLoss(model)({**batch, "weights": (batch["weights"] == 2).float()})
+    assert float(weighed) == pytest.approx(float(whole + extra), rel=1e-5)
     # Without a weight they are not even there.
     assert len(QuestionSet(rows, model).batch([(0, 7)])["ids"]) == 3
+
+
+def test_a_weight_below_1_is_the_share_of_the_epochs_that_ask_the_question(annotated):
+    rows = MoreQuestions(open_rows(annotated, "train"), annotated, {"pope": 0.25})
+    learnt = QuestionSet(rows, tiny_answerer(), weights={"pope": 0.25})
+    counts = [len(learnt.batch([(epoch, 7)])["ids"]) for epoch in range(400)]
+    assert set(counts) == {3, 4}
+    assert np.mean(counts) == pytest.approx(3.25, abs=0.07)
+    assert counts[:9] == [len(learnt.batch([(epoch, 7)])["ids"]) for epoch in range(9)]
+    assert set(learnt.batch([(0, 6), (0, 7)])["weights"].tolist()) == {1}
 
 
 def test_objects_are_an_auxiliary_loss(annotated):

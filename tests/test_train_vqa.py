@@ -190,6 +190,14 @@ def test_a_new_training_drops_the_numbers_and_the_card_of_the_old_weights(config
     assert not (folder / "README.md").exists()
 
 
+def test_pictures_are_encoded_as_in_use_also_by_a_model_that_learns(tmp_path):
+    model, modes = tiny_answerer().train(), []
+    model.encoder.register_forward_hook(lambda encoder, *_: modes.append(encoder.training))
+    encode_rows(model, [row()], tmp_path)
+    assert set(modes) == {False}
+    assert model.training
+
+
 def test_encoded_rows_are_found_again_and_equal_the_encoder(tmp_path):
     model = tiny_answerer()
     rows = [row(number=i) for i in range(3)]

@@ -41,7 +41,7 @@ def test_the_gaze_model_learns_only_if_it_shall(config, tuned, monkeypatch):
     looks, seen = Answerer.looks, []
 
     def counting(self, pixels, *args, **kwargs):
-        seen.append(self.training and not torch.is_inference_mode_enabled())
+        seen.append(self.training)
         return looks(self, pixels, *args, **kwargs)
 
     monkeypatch.setattr(Answerer, "looks", counting)

@@ -57,7 +57,7 @@ class Asked:
     ids: list[int]
     target: dict[int, float]  # answer number -> share; sums to 1
     mirrors: bool  # whether the answer survives a mirrored picture
-    weight: float  # of its loss
+    weight: float  # of its loss; below 1, the share of the epochs that ask it
 
 
 class QuestionSet(PictureSet):
@@ -66,7 +66,8 @@ class QuestionSet(PictureSet):
     Args:
         rows: the data; rows without any question that has a known answer are left out.
         model: whose vocabularies and picture size to use.
-        weights: of the questions, by their source; 1 for the data set's own.
+        weights: of the questions, by their source; 1 for the data set's own. With one below 1 a
+            question is asked in so large a share of the epochs, which costs less than to weigh it.
         objects: what can be seen in each picture, if anybody looked.
         augment: as of `PictureSet`.
         cells: as of `PictureSet`.
@@ -124,7 +125,7 @@ class QuestionSet(PictureSet):
         asked: list[tuple[int, Asked]] = []
         looks: list[Tensor] = []
         for epoch, sample in picks:
-            row, questions = self.samples[sample]
+            row, questions = self._drawn(sample, epoch)
             mirrors = all(q.mirrors for q in questions)
             picture = self.picture(row, epoch, mirrors=mirrors)
             if picture is not None:
@@ -134,6 +135,13 @@ class QuestionSet(PictureSet):
                 looks += self._looks(row, epoch, mirrors)
         found = {"objects": self.objects.marks(places), **self._collate(asked)}
         return {**self.stack(kept), **({"looks": torch.stack(looks)} if looks else {}), **found}
+
+    def _drawn(self, sample: int, epoch: int) -> tuple[int, list[Asked]]:
+        """A sample's row, and those of its questions that the epoch asks: one at the least."""
+        row, questions = self.samples[sample]
+        chance = np.random.default_rng((self.seed, epoch, row)).random(len(questions))
+        kept = [q for q, c in zip(questions, chance, strict=True) if c < q.weight]
+        return row, kept or [questions[int(chance.argmin())]]
 
     def _looks(self, row: int, epoch: int, mirrors: bool) -> list[Tensor]:
         """Where people look in what is shown of a picture, (N,); none if that is not known."""
@@ -149,12 +157,13 @@ class QuestionSet(PictureSet):
         for place, (_, question) in enumerate(asked):
             for answer, share in question.target.items():
                 targets[place, answer] = share
+        weights = torch.tensor([max(1.0, question.weight) for _, question in asked])
         return {
             "ids": pad([a.ids for _, a in asked], Vocab.PAD),
             "owner": torch.tensor([owner for owner, _ in asked], dtype=torch.long),
             "targets": targets,
-            "weights": torch.tensor([question.weight for _, question in asked]),
-            "count": torch.tensor(float(sum(question.weight for _, question in asked))),
+            "weights": weights,
+            "count": weights.sum(),
         }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -30,9 +30,16 @@ class Sees(Protocol):
     """A model that begins with pictures."""
 
     encoder: Encoder
+    training: bool
 
     def encode(self, pixels: Tensor) -> Grid:
         """Pixels (B, 3, S, S) in [0, 1] -> cells (B, N, C)."""
+
+    def eval(self) -> Any:
+        """As of any `nn.Module`."""
+
+    def train(self, mode: bool) -> Any:
+        """Likewise."""
 
 
 class PictureSet:
@@ -190,10 +197,13 @@ def encode_rows(
             return picture
         return View.draw((seed, view, place), mirrors=mirrors[place]).of(picture)
 
+    learns = model.training
+    model.eval()  # some encoders drop layers by chance while they learn
     found = [_encoded(model, cache / f"{key}.npy", see, len(rows))]
     for view in range(1, views):
         path = cache / f"{key}-{allowed}-{seed}-{view}.npy"
         found.append(_encoded(model, path, partial(see, view=view), len(rows)))
+    model.train(learns)
     if broken := [rows[i].image_id for i in _broken(found[0])]:
         print(f"{len(broken)} pictures are left out: {broken}", file=sys.stderr)
     return found
