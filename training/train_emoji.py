@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -35,6 +36,7 @@ class TrainConfig(LoopConfig):
 
     epochs: int = flag(8, "as many texts as there are, each")
     lr: float = flag(2e-3, "learning rate")
+    wide_lr: float = flag(0.05, "of the linear part, whose words are seldom seen")
     word_dim: int = flag(128, "of words and of character n-grams")
     buckets: int = flag(32768, "character n-grams are hashed into so many")
     pair_buckets: int = flag(65536, "words and pairs of words, for the linear part, likewise")
@@ -89,9 +91,7 @@ def train(config: TrainConfig) -> Path:
         FeelingLoss(model, texts, config.smoothing),
         train=texts,
         validation=TextSet(validation, model),
-        groups=[
-            {"params": [*model.parameters()], "lr": config.lr, "weight_decay": config.weight_decay}
-        ],
+        groups=_groups(model, config),
         accelerator=run.accelerator,
         best=run.work / "best",
         measured=measured,
@@ -100,6 +100,16 @@ def train(config: TrainConfig) -> Path:
     best = checkpoints.load_as(EmojiModel, task.best)
     calibrate(best, TextSet(validation, best), validation)
     return run.end(best, progress.cpu_seconds)
+
+
+def _groups(model: EmojiModel, config: TrainConfig) -> list[dict[str, Any]]:
+    """Adam moves a weight by its rate whenever it is used: what is rare needs a high one."""
+    wide = {name for name, _ in model.named_parameters() if name.startswith("wide.")}
+    groups = [
+        ([p for n, p in model.named_parameters() if (n in wide) is of_wide], lr)
+        for of_wide, lr in ((False, config.lr), (True, config.wide_lr))
+    ]
+    return [{"params": p, "lr": lr, "weight_decay": config.weight_decay} for p, lr in groups if p]
 
 
 @torch.no_grad()
