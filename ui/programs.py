@@ -158,7 +158,7 @@ def _feel(engine: Engine, found: gr.JSON) -> None:
         """Say how a short text feels, with the emoji that fits.
 
         Args:
-            text: in English.
+            text: in English, up to 10,000 characters.
             head: which set of labels to choose from.
 
         Returns:
