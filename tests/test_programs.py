@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import gradio as gr
+import gradio.mcp
 import httpx
 import numpy as np
 import pytest
@@ -58,7 +59,9 @@ def demo(engine, tmp_path_factory):
         return demo
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
+        uploads = str(tmp_path_factory.mktemp("uploads"))
+        patch.setenv("GRADIO_TEMP_DIR", uploads)
+        patch.setattr(gradio.mcp, "DEFAULT_TEMP_DIR", uploads)  # read when it was imported
         demo = asyncio.run(serve())  # without a running loop, gradio leaves some open
         yield demo
         demo.close()
