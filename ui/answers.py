@@ -172,17 +172,3 @@ def unknown_words(found: Answer) -> str:
 def plain(text: str) -> str:
     """Text as Markdown that shows exactly that text: every mark that could mean more is escaped."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
-
-
-def as_data(found: Answer) -> dict[str, Any]:
-    """An answer for programs."""
-    return {
-        "answer": found.text,
-        "probability": found.probability,
-        "top": [list(guess) for guess in found.top],
-        "attention": found.attention.tolist(),
-        "looked": overlay.describe(found.attention),
-        "word_weights": [list(word) for word in found.word_weights],
-        "unknown": list(found.unknown),
-        "gaze_trust": found.gaze_trust,
-    }

@@ -7,13 +7,11 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from ui import maps, whatif, why, widgets
-from ui.answers import NO_PICTURE, Result, answer, as_data, nothing
+from ui.answers import Result, answer, nothing
 from ui.examples import ANY_PICTURE, EXAMPLES
 from ui.guards import MODEL, PRIVATE
 from ui.widgets import texts
 from vqa.engine import Engine
-from vqa.images import BadImage
-from vqa.text import BadText
 
 
 class Asking(NamedTuple):
@@ -49,7 +47,6 @@ def build(engine: Engine) -> None:
     reasons, hiding = why.build(engine), whatif.build()
     whatif.listen(engine, hiding, result.asked)
     _answer_in_the_page(engine, asking, result, reasons, hiding)
-    _answer_programs(engine, asking)
 
 
 def _asking() -> Asking:
@@ -118,19 +115,3 @@ def _answer_in_the_page(
         show_progress="hidden",
         **PRIVATE,
     )
-
-
-def _answer_programs(engine: Engine, asking: Asking) -> None:
-    """The one public endpoint, /answer."""
-
-    def respond(path: str | None, question: str) -> dict[str, Any]:
-        """Answer a question about a picture, and say where the model looked."""
-        if path is None:
-            raise gr.Error(NO_PICTURE, print_exception=False)
-        try:
-            return as_data(engine.answer(path, question))
-        except (BadImage, BadText) as error:
-            raise gr.Error(str(error), print_exception=False) from error
-
-    inputs, output = [asking.picture, asking.question], gr.JSON(visible=False)
-    gr.on([], respond, inputs, output, api_name="answer", **MODEL)

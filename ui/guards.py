@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import gradio as gr
 from gradio.data_classes import ImageData
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ui import theme
@@ -33,7 +35,9 @@ POLICY = "; ".join(
 # All calls of the model wait in one queue, and the page fetches nothing but through these.
 MODEL: dict[str, Any] = {"concurrency_id": "model"}
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+PUBLIC = ("answer", "caption", "explain", "gaze", "feel")  # what programs may call by its name
 SESSION_SECONDS = 3600  # uploads older than this are deleted
+_NAMED = re.compile(r"/gradio_api/(run|api|call/v2|call)/+([^/]*)")
 
 
 class ContentPolicy:
@@ -53,6 +57,26 @@ class ContentPolicy:
             await send(message)
 
         await self.app(scope, receive, send_with_policy)
+
+
+class PublicNames:
+    """Middleware that knows no endpoint by name but the public ones.
+
+    Gradio leaves the others out of its lists, but would serve whoever guesses their names. The page
+    itself calls by number: /queue/join, and /run/predict.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer 404."""
+        named = _NAMED.search(scope["path"]) if scope["type"] == "http" else None
+        if named and named[2] not in PUBLIC and named.groups() != ("run", "predict"):
+            refusal = PlainTextResponse(f"There is no endpoint /{named[2]}.", 404)
+            await refusal(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 def as_uploaded(image: gr.Image) -> gr.Image:
@@ -81,8 +105,9 @@ def launch_settings() -> dict[str, Any]:
         "css_paths": theme.STYLE,
         "css": theme.emoji_font(),
         "allowed_paths": [str(example.path) for example in EXAMPLES],
-        "app_kwargs": {"middleware": [Middleware(ContentPolicy)]},
+        "app_kwargs": {"middleware": [Middleware(ContentPolicy), Middleware(PublicNames)]},
         "footer_links": [],
+        "mcp_server": True,  # the public endpoints are its tools
         "max_file_size": "10mb",
         "run_history": False,
         "show_error": False,

@@ -18,7 +18,9 @@ import torch
 from torch import Tensor, nn
 
 FORMAT_VERSION = 1
-SHIPPED = Path(__file__).resolve().parent.parent / "model_cards"
+_HERE = Path(__file__).resolve().parent
+_FOLDERS = (_HERE / "model_cards", _HERE.parent / "model_cards")  # installed, or the repository's
+SHIPPED = next(filter(Path.is_dir, _FOLDERS), _FOLDERS[0])
 WEIGHTS = "model.safetensors"
 FILES = ("config.json", "vocab.json", WEIGHTS)
 

@@ -1,0 +1,87 @@
+"""What was found as plain values, which JSON can hold: for the command and for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from saliency import overlay
+from saliency.tokens import TokenExplanation
+from saliency.types import Explanation
+from vqa.models import Answer, Caption, Feeling
+
+SIDE = 14  # cells of a side of a map: enough to see where, and few enough to read
+OPACITY = 0.7  # of the hottest place, where a map is drawn
+
+
+def answer(found: Answer) -> dict[str, Any]:
+    """An answer, the likeliest ones, and where the model looked."""
+    return {
+        "answer": found.text,
+        "probability": found.probability,
+        "top": [list(guess) for guess in found.top],
+        "attention": found.attention.tolist(),
+        "looked": overlay.describe(found.attention),
+        "word_weights": [list(word) for word in found.word_weights],
+        "unknown": list(found.unknown),
+        "gaze_trust": found.gaze_trust,
+    }
+
+
+def caption(found: Caption) -> dict[str, Any]:
+    """A caption, its words with their probabilities, and the other captions found."""
+    words = zip(found.words, found.word_probs, strict=True)
+    return {
+        "caption": found.text,
+        "log_prob": found.log_prob,
+        "words": [list(word) for word in words],
+        "alternatives": [list(other) for other in found.alternatives],
+    }
+
+
+def explanation(found: Explanation) -> dict[str, Any]:
+    """What a map explains, where it is hot in words, and the map as means of SIDE x SIDE cells."""
+    return {
+        "label": found.label,
+        "score": found.score,
+        "method": found.method,
+        "signed": found.signed,
+        "marks": overlay.describe(drawable(found), signed=found.signed),
+        "map": _rounded(_cells(found.map)),
+        "seconds": found.seconds,
+    }
+
+
+def gaze(people: np.ndarray) -> dict[str, Any]:
+    """Where people would look, (H, W), in words and as the share of each of SIDE x SIDE cells."""
+    cells = _cells(people)
+    return {"looked": overlay.describe(people), "map": _rounded(cells / cells.sum())}
+
+
+def feeling(found: Feeling, why: TokenExplanation) -> dict[str, Any]:
+    """How a text feels, and how far each of its words pushes the score of that label."""
+    words = zip((word for word, _ in found.word_weights), why.pushes.tolist(), strict=True)
+    return {
+        "emoji": found.emoji,
+        "label": found.label,
+        "probability": found.probability,
+        "top": [list(guess) for guess in found.top],
+        "words": [list(word) for word in words],
+    }
+
+
+def drawable(found: Explanation) -> np.ndarray:
+    """The map as it is drawn: below 0 only if that speaks against."""
+    return found.map if found.signed else found.map.clip(0)
+
+
+def _cells(values: np.ndarray) -> np.ndarray:
+    means = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(values)[None], SIDE)
+    return np.asarray(means[0])
+
+
+def _rounded(values: np.ndarray) -> list[list[float]]:
+    """To four digits: the others say nothing, and are many."""
+    return [[float(f"{value:.4g}") for value in row] for row in values.tolist()]
