@@ -198,7 +198,7 @@ def _about(options: argparse.Namespace, rows: Sequence[Any], team: Team) -> dict
     from vqa import checkpoints
 
     weights = checkpoints.find(options.model) / checkpoints.WEIGHTS
-    found = {"data": repr((rows[0], rows[len(rows) - 1])).encode(), "model": weights.read_bytes()}
+    found = {"data": repr(rows[0]).encode(), "model": weights.read_bytes()}
     digests = {name: hashlib.blake2b(text).hexdigest() for name, text in found.items()}
     return {"number of rows": len(rows), **digests}
 
