@@ -7,9 +7,15 @@
 
 Each answer or caption is a line of JSON, written as soon as it is known; what cannot be answered or
 described has none, and is counted and named at the end. Run it again after an interruption and it
-goes on where it was; `torchrun --nproc_per_node 2 -m vqa.batch ...` splits the work. Either way the
-file comes out the same: a picture's place in the data alone decides its batch, so that no sum
-changes its order.
+goes on where it was. torchrun splits the work, on one machine or on several that share the folder
+of `--out`:
+
+    torchrun --nproc_per_node 2 -m vqa.batch ...
+    torchrun --nnodes 2 --node_rank N --master_addr A --master_port P -m vqa.batch ...
+
+If a process is lost, the others end their shares and tell what is left to do; any number of
+processes can go on with it. In all cases the file comes out the same: a picture's place in the data
+alone decides its batch, so that no sum changes its order.
 """
 
 from __future__ import annotations
@@ -161,7 +167,9 @@ def _run(options: argparse.Namespace, team: Team) -> None:
     out = kind.lines(options.out)
     if team.rank == 0:
         if out != options.out and options.out.exists():
-            raise BadPredictions(f"{options.out} is there: delete it, or give another --out")
+            raise BadPredictions(
+                f"{options.out} is there already: delete it, or give another --out"
+            )
         out.parent.mkdir(parents=True, exist_ok=True)
     rows = kind.open(options)
     begun = team.gather(

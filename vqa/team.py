@@ -58,8 +58,9 @@ class Team:
         self.lost_after = lost_after
         self._sign: dict[str, Any] = {"beat": 0, "turn": 0, "done": 0, "gone": None}
         self._signs = [self._sign.copy() for _ in range(self.world)]  # the last of each process
-        self._seen = [time.monotonic() + JOIN - lost_after] * self.world  # when it came
-        self._heard = time.monotonic()  # when the store was last there
+        self._clock, self._looked = 0.0, time.monotonic()
+        self._seen = [JOIN - lost_after] * self.world  # when it came, by the clock
+        self._heard = 0.0  # when the store was last there
         self._answered, self._answers = 0, [b""]  # the last question that all have answered
         self._given: SimpleQueue[tuple[str, str]] = SimpleQueue()
         self._news, self._over = threading.Event(), False
@@ -163,7 +164,7 @@ class Team:
                 over = self._over
                 self._exchange()
                 # The store may end with process 0, so that stays until all have heard the last.
-                if over and (self.rank or self._sign["gone"] or self._all_gone()):
+                if over and (self.rank > 0 or self._all_gone()):
                     return
                 self._news.wait(BEAT)
                 self._news.clear()
@@ -181,15 +182,23 @@ class Team:
         self._complete = self._complete or self._store.check(keys)
         for rank, text in enumerate(self._store.multi_get(keys) if self._complete else ()):
             if (found := json.loads(text)) != self._signs[rank]:
-                self._signs[rank], self._seen[rank] = found, time.monotonic()
-        self._heard = time.monotonic()
+                self._signs[rank], self._seen[rank] = found, self._now()
+        self._heard = self._now()
         turn = self._answered + 1
         if all(sign["turn"] >= turn for sign in self._signs):
             self._answers = self._store.multi_get([f"{turn}/{i}" for i in range(self.world)])
             self._answered = turn
 
     def _all_gone(self) -> bool:
-        return all(sign["gone"] is not None for sign in self._signs)
+        signs = enumerate(self._signs)
+        return all(sign["gone"] is not None or self._end_of(rank) for rank, sign in signs)
+
+    def _now(self) -> float:
+        """Seconds, by a clock that stands still while this process is stopped or gets no turn."""
+        now = time.monotonic()
+        self._clock += min(now - self._looked, 2 * BEAT)
+        self._looked = now
+        return self._clock
 
     def _why_lost(self, turn: int) -> str:
         """Why some will never answer a question; nothing if one of these is still at work."""
@@ -200,13 +209,13 @@ class Team:
         return "" if "" in reasons else "; ".join(reasons)
 
     def _cut_off(self) -> str:
-        silent = time.monotonic() - self._heard > self.lost_after
+        silent = self._now() - self._heard > self.lost_after
         return "process 0, or the network to it, is lost" if silent else ""
 
     def _end_of(self, rank: int) -> str:
         if error := self._signs[rank]["gone"]:
             return f"process {rank} of {self.world} ended: {error}"
-        silent = time.monotonic() - self._seen[rank] > self.lost_after
+        silent = self._now() - self._seen[rank] > self.lost_after
         sign = f"no sign of life for {self.lost_after:g} s"
         return f"process {rank} of {self.world} is lost ({sign})" if silent else ""
 
