@@ -105,7 +105,7 @@ def test_what_must_be_the_same_for_all_and_is_not_ends_all(
         "data": ({"data": tmp_path / "nowhere"}, "nowhere: no such file or folder"),
         "folder": (
             {"out": tmp_path / "there" / "out"},
-            f"process 1 does not see the folder {tmp_path / 'here'} of process 0: every machine",
+            f"process 1 does not see the folder {tmp_path / 'here'} of process 0: it must",
         ),
     }[differs]
     ended = run_together(command("answer", **given), command("answer", **(given | other)))

@@ -114,15 +114,15 @@ class Team:
         try:
             if self.rank == 0:
                 mark.touch()
-            mark = folder / self.gather(mark.name)[0]
-            seen = self.gather(mark.exists())
+            told = Path(self.gather(str(mark))[0])  # by process 0
+            seen = self.gather((folder / told.name).exists())
         finally:
             if self.rank == 0:
                 mark.unlink(missing_ok=True)
         if not all(seen):
             raise NotShared(
-                f"process {seen.index(False)} does not see the folder {folder} of process 0: every "
-                "machine must have the same one there, on a shared file system such as NFS"
+                f"process {seen.index(False)} does not see the folder {told.parent} of process 0: "
+                "it must be one for all machines, on a shared file system such as NFS"
             )
 
     def tell(self, count: int) -> None:
