@@ -43,6 +43,7 @@ def filled(text: str) -> str:
         "latency": lambda: latency(results["latency"]["milliseconds"]),
         "captions": captions,
         "caption_speed": lambda: caption_speed(results["captions"]),
+        "scaling": lambda: scaling(results["scaling"]["tasks"]),
         "gaze": gaze,
         "feelings": feelings,
     }
@@ -158,6 +159,15 @@ def caption_speed(measured: dict[str, Any]) -> str:
     for name, milliseconds in measured["milliseconds"].items():
         ratio = measured["ratios"].get(name)
         lines.append(f"| {name} | {milliseconds:.2f} | {'' if ratio is None else f'{ratio:.2f}'} |")
+    return "\n".join(lines)
+
+
+def scaling(tasks: dict[str, dict[str, Any]]) -> str:
+    """What two processes gain over one."""
+    lines = ["| | one process, s | two processes, s | times as fast |", "|---|---|---|---|"]
+    for name, found in tasks.items():
+        one, two = (f"{found['seconds'][count]:.0f}" for count in "12")
+        lines.append(f"| {found['lines']} {name} | {one} | {two} | {found['speedup']:.2f} |")
     return "\n".join(lines)
 
 

@@ -143,6 +143,22 @@ def tree(hub: HubServer, request: Handler, repo_id: str, rev: str) -> Reply:
     return Reply.of([tree_entry(path, data) for path, data in repo.commits[sha].items()])
 
 
+def data_tree(hub: HubServer, request: Handler, repo_id: str, rev: str, folder: str = "") -> Reply:
+    """What a folder of a dataset holds; all that is below it, too."""
+    repo, sha = find(hub, request, f"datasets/{repo_id}", rev)
+    under = f"{folder}/" if folder else ""
+    files = {path: data for path, data in repo.commits[sha].items() if path.startswith(under)}
+    if not files:
+        raise Refused(404, "Entry not found", "EntryNotFound")
+    folders = {path.rpartition("/")[0] for path in files} - {"", folder}
+    entries = [{"type": "directory", "path": f, "oid": "0" * 40, "size": 0} for f in folders]
+    return Reply.of(entries + [tree_entry(*file) for file in files.items()])
+
+
+def resolve_data(hub: HubServer, request: Handler, repo_id: str, rev: str, path: str) -> Reply:
+    return resolve(hub, request, f"datasets/{repo_id}", rev, path)
+
+
 def resolve(hub: HubServer, request: Handler, repo_id: str, rev: str, path: str) -> Reply:
     repo, sha = find(hub, request, repo_id, rev)
     if repo.gated:  # the listing is open to all, the files are not
@@ -157,9 +173,10 @@ def resolve(hub: HubServer, request: Handler, repo_id: str, rev: str, path: str)
         headers |= {"X-Linked-Etag": etag, "X-Linked-Size": str(len(data))}
     if (asked := request.headers.get("Range")) is None:
         return Reply(data, 200, headers)
-    start = int(asked.removeprefix("bytes=").removesuffix("-"))  # the client asks for a rest only
-    headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-    return Reply(data[start:], 206, headers)
+    first, last = asked.removeprefix("bytes=").split("-")
+    part = data[int(first) : int(last or len(data)) + 1]
+    headers["Content-Range"] = f"bytes {first}-{int(first) + len(part) - 1}/{len(data)}"
+    return Reply(part, 206, headers)
 
 
 def find(hub: HubServer, request: Handler, repo_id: str, rev: str) -> tuple[Repo, str]:
@@ -188,12 +205,14 @@ def oid(path: str, data: bytes) -> str:
 
 
 ID, REV = r"(?P<repo_id>[\w.-]+/[\w.-]+)", r"(?P<rev>[^/]+)"
-KIND = r"(?P<kind>models|spaces)"
+KIND = r"(?P<kind>models|spaces|datasets)"
 Route = tuple[str, str, Callable[..., Reply]]
 ROUTES: list[Route] = [
     ("GET", rf"/api/{KIND}/{ID}", repo_info),
     ("GET", rf"/api/{KIND}/{ID}/revision/{REV}", repo_info),
     ("GET", rf"/api/models/{ID}/tree/{REV}", tree),
+    ("GET", rf"/api/datasets/{ID}/tree/{REV}(?:/(?P<folder>.+))?", data_tree),
+    ("HEAD|GET", rf"/datasets/{ID}/resolve/{REV}/(?P<path>.+)", resolve_data),
     ("HEAD|GET", rf"/{ID}/resolve/{REV}/(?P<path>.+)", resolve),
 ]
 
@@ -248,7 +267,8 @@ class Handler(BaseHTTPRequestHandler):
         for methods, pattern, answer in ROUTES:
             found = re.fullmatch(pattern, path)
             if found and self.command in methods.split("|"):
-                named = {name: unquote(text) for name, text in found.groupdict().items()}
+                given = {name: text for name, text in found.groupdict().items() if text}
+                named = {name: unquote(text) for name, text in given.items()}
                 return answer(self.server, self, **named)
         raise Refused(404, f"No such address: {self.command} {path}")
 

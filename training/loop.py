@@ -24,6 +24,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
+from training.processes import in_short, is_lost
+from vqa.team import Lost
+
 Batch = dict[str, Tensor]
 
 
@@ -109,6 +112,7 @@ def fit(task: Task, schedule: Schedule, accelerator: Accelerator, folder: Path) 
 
     Raises:
         TrainingDiverged: if the loss or its gradient becomes NaN or infinite.
+        Lost: if another process is gone; the message says where this one was.
     """
     task.model.to(accelerator.device)
     # The average is a copy: it starts from the same weights on every process.
@@ -128,8 +132,13 @@ def fit(task: Task, schedule: Schedule, accelerator: Accelerator, folder: Path) 
     run = _Run(
         task, schedule, accelerator, folder, learner, averaged, optimizer, base_lrs, progress
     )
-    while not progress.done:
-        run.epoch()
+    try:
+        while not progress.done:
+            run.epoch()
+    except RuntimeError as error:
+        if not is_lost(error):
+            raise
+        raise Lost(f"{in_short(error)} {run.where()}") from error
     # Accelerate has no public way to forget them, and the next stage registers its own.
     accelerator._custom_objects.clear()
     accelerator.free_memory()
@@ -160,6 +169,12 @@ class _Run:
     def __post_init__(self) -> None:
         self.steps = max(1, self.task.num_samples() // self.schedule.batch_size)
         self.started = time.process_time() - self.progress.cpu_seconds
+        self.kept = self.progress.step  # of the last state
+
+    def where(self) -> str:
+        """Which step of how many was being taken, and from which a new run goes on."""
+        total = self.steps * self.schedule.epochs
+        return f"at step {self.progress.step} of {total} ({self.folder} goes on at {self.kept})"
 
     def epoch(self) -> None:
         """The rest of the current epoch, its validation, and the verdict whether to go on."""
@@ -249,6 +264,7 @@ class _Run:
             fresh.rename(state)
             shutil.rmtree(old, ignore_errors=True)
         accelerator.wait_for_everyone()
+        self.kept = self.progress.step
 
 
 def claim(folder: Path, settings: dict[str, Any], accelerator: Accelerator) -> None:

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, set_seed
 from torch import Tensor, nn
 
-from training import card
+from training import card, processes
 from training.loop import Batch, OtherSettings, Schedule, Task, TrainingDiverged, claim
 from training.record import plain_paths, provenance, record
 from vqa import checkpoints, publish
@@ -22,6 +22,7 @@ from vqa.encoders import Encoder
 from vqa.memory import keep_freed
 from vqa.rows import Row
 from vqa.sources import BadData
+from vqa.team import LOST_AFTER, LOST_HELP, Team
 
 
 class BadSettings(ValueError):
@@ -42,6 +43,7 @@ ELSEWHERE = (
     "output_dir",
     "cache_dir",
     "save_every",
+    "lost_after",
     "push_to_hub",
 )  # settings that change no result
 
@@ -68,6 +70,7 @@ class LoopConfig:
     ema: float = flag(0.998, "decay of the averaged weights, which are kept; 0: the last ones are")
     patience: int = flag(6, "epochs without a better validation metric before stopping")
     save_every: int = flag(500, "steps between two states to resume from")
+    lost_after: int = flag(LOST_AFTER, f"seconds {LOST_HELP}")
     bf16: bool = flag(False, "bfloat16 autocast")
     seed: int = flag(0, "of everything random")
     push_to_hub: str = flag("", "Hub id (org/name) to push the checkpoint to at the end")
@@ -129,6 +132,7 @@ class Run:
     accelerator: Accelerator
     work: Path  # its states, logs and best models so far
     config: LoopConfig
+    team: Team
 
     @classmethod
     def begin(cls, config: LoopConfig, name: str) -> Run:
@@ -136,11 +140,13 @@ class Run:
 
         Raises:
             OtherSettings: if states of a run with other settings are there.
+            NotShared: if the folder is not the same on all machines.
         """
         output = Path(config.output_dir)
         work = output.with_name(output.name + ".state")
         if output.exists() and not output.is_dir():
             raise NotADirectoryError(f"{output} is a file: choose another output_dir")
+        team = processes.begin_team(config.lost_after)
         accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
             mixed_precision="bf16" if config.bf16 else "no",
@@ -151,11 +157,12 @@ class Run:
         )
         settings = asdict(config)
         claim(work, {n: v for n, v in settings.items() if n not in ELSEWHERE}, accelerator)
+        team.share(work)
         begun = work / "begun.json"  # the tree may change while this trains, or until it is resumed
         if accelerator.is_main_process and not begun.exists():
             record(begun, "training", provenance())
         accelerator.init_trackers(name, settings)
-        return cls(accelerator, work, config)
+        return cls(accelerator, work, config, team)
 
     def prepare(self, read: Callable[[], Any], build: Callable[[Any], Any]) -> tuple[Any, Any]:
         """The data, and the model to begin with: the same on every process.
@@ -190,6 +197,7 @@ class Run:
                 self.accelerator.print(publish.push(output, self.config.push_to_hub))
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
+        self.team.leave()
         return output
 
 
@@ -241,6 +249,10 @@ def command(config_class: type[Any], train: Callable[[Any], Path], **options: An
         print(f"saved to {train(config)}")
     except ERRORS as error:
         raise SystemExit(f"error: {error}") from error
+    except RuntimeError as error:
+        if not processes.is_lost(error):
+            raise
+        raise SystemExit(f"error: {processes.in_short(error)}; {processes.AGAIN}") from error
 
 
 class OurTask(Task):

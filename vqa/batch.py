@@ -7,20 +7,28 @@
 
 Each answer or caption is a line of JSON, written as soon as it is known; what cannot be answered or
 described has none, and is counted and named at the end. Run it again after an interruption and it
-goes on where it was; `torchrun --nproc_per_node 2 -m vqa.batch ...` splits the work. Either way the
-file comes out the same: a picture's place in the data alone decides its batch, so that no sum
-changes its order.
+goes on where it was. torchrun splits the work, on one machine or on several that share the folder
+of `--out`:
+
+    torchrun --nproc_per_node 2 -m vqa.batch ...
+    torchrun --nnodes 2 --node_rank N --master_addr A --master_port P -m vqa.batch ...
+
+If a process is lost, the others end their shares and tell what is left to do; any number of
+processes can go on with it. In all cases the file comes out the same: a picture's place in the data
+alone decides its batch, so that no sum changes its order.
 """
 
 from __future__ import annotations
 
 import argparse
+import glob
+import hashlib
 import json
-import os
+import shlex
+import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +39,7 @@ from vqa.batch_tasks import TASKS, Line, Task
 from vqa.memory import keep_freed
 from vqa.rows import Row
 from vqa.sources import BadData
+from vqa.team import LOST_AFTER, LOST_HELP, Lost, Team
 
 
 class BadPredictions(ValueError):
@@ -47,6 +56,7 @@ class Work:
     start: int
     end: int
     skipped: list[str] = field(default_factory=list)
+    tell: Callable[[int], object] = int  # called with the number of rows that are done besides
 
     def run(self, path: Path, *, quiet: bool = False) -> None:
         """Write the lines to a file, or those that it does not have yet."""
@@ -60,6 +70,7 @@ class Work:
         ):
             file.truncate(size)
             progress.update(start - self.start)
+            self.tell(start - self.start)
             for batch in self._batches(start):
                 lines = self._compute(batch)  # the first again, to see that the model is the same
                 self._check_model(written[len(written) - there :], lines, path)
@@ -67,6 +78,7 @@ class Work:
                     file.write(json.dumps(line).encode() + b"\n")
                 there = 0
                 progress.update(len(batch))
+                self.tell(len(batch))
 
     def _batches(self, start: int) -> Iterator[range]:
         for first in range(start, self.end, self.batch_size):
@@ -150,53 +162,88 @@ def _not_ours(path: Path, why: str) -> BadPredictions:
     return BadPredictions(f"{path} cannot be continued, {why}: {remedy}")
 
 
-def _run(options: argparse.Namespace) -> None:
-    from accelerate import PartialState
-    from accelerate.utils import gather_object
-
-    state = PartialState(cpu=True, timeout=timedelta(days=30))  # the slowest may be far behind
-    rank, world = state.process_index, state.num_processes
+def _run(options: argparse.Namespace, team: Team) -> None:
     kind, size = TASKS[options.task], options.batch_size
     out = kind.lines(options.out)
-    if out != options.out and options.out.exists():
-        raise BadPredictions(f"{options.out} is there already: delete it, or give another --out")
+    if team.rank == 0:
+        if out != options.out and options.out.exists():
+            raise BadPredictions(
+                f"{options.out} is there already: delete it, or give another --out"
+            )
+        out.parent.mkdir(parents=True, exist_ok=True)
     rows = kind.open(options)
-    alone = world == 1 or out.exists()  # what one process began, one process ends
-    shares = [(out, 0, len(rows))] if alone else _share(out, len(rows), size, world)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    begun = team.gather(
+        {"about": _about(options, rows, team), "shares": _count_shares(out, size, team)}
+    )
+    _check_same([each["about"] for each in begun])
+    team.share(out.parent)
+    shares = _share(out, len(rows), size, begun[0]["shares"])
     skipped: list[str] = []
-    if rank < len(shares):
-        path, start, end = shares[rank]
-        work = Work(kind.load(options), rows, size, start, end, skipped)
-        work.run(path, quiet=rank > 0)
-    skipped = gather_object(skipped)  # waits for every process, and keeps their order
-    if rank == 0 and not alone:
+    try:
+        if mine := shares[team.rank :: team.world]:
+            task = kind.load(options)
+        for path, start, end in mine:
+            work = Work(task, rows, size, start, end, skipped, team.tell)
+            work.run(path, quiet=team.rank > 0)
+        told = team.gather(skipped)
+    except Lost as lost:
+        left = len(rows) - team.done()
+        raise Lost(
+            f"{lost}. At most {left} of {len(rows)} rows are left to do; run the same command "
+            f"again, with as many processes as you like: {options.command}"
+        ) from lost
+    if team.rank == 0:
         _join([path for path, _, _ in shares], out)
-    if rank == 0:
         kind.finish(out, options.out)
-    if rank == 0 and skipped:
-        print(f"Skipped {len(skipped)}:", *skipped, sep="\n  ", file=sys.stderr)
-    if world > 1:
-        state.wait_for_everyone()  # a process that ends in an error has torchrun stop the others
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)  # the native teardown of a finished process aborts it now and then
+        if skipped := [each for some in told for each in some]:
+            print(f"Skipped {len(skipped)}:", *skipped, sep="\n  ", file=sys.stderr)
 
 
-def _share(out: Path, num_rows: int, size: int, world: int) -> list[tuple[Path, int, int]]:
-    """The file of each process, and where its rows begin and end: whole batches, in order."""
+def _about(options: argparse.Namespace, rows: Sequence[Any], team: Team) -> dict[str, Any]:
+    """What must be the same for all processes: the data and the model."""
+    if team.world == 1:
+        return {}
+    from vqa import checkpoints
+
+    weights = checkpoints.find(options.model) / checkpoints.WEIGHTS
+    found = {"data": repr(rows[0]).encode(), "model": weights.read_bytes()}
+    digests = {name: hashlib.blake2b(text).hexdigest() for name, text in found.items()}
+    return {"number of rows": len(rows), **digests}
+
+
+def _check_same(told: Sequence[dict[str, Any]]) -> None:
+    for rank, about in enumerate(told):
+        if other := [name for name in about if about[name] != told[0][name]]:
+            raise BadData(f"process {rank} has another {' and '.join(other)} than process 0")
+
+
+def _count_shares(out: Path, size: int, team: Team) -> int:
+    """Into how many shares the work is cut: as it was begun, or else one a process."""
+    if out.exists():
+        return 1
+    begun = sorted(out.parent.glob(f"{glob.escape(out.name)}.part-*-of-*-by-{size}"))
+    return int(begun[0].name.split("-of-")[-1].split("-by-")[0]) if begun else team.world
+
+
+def _share(out: Path, num_rows: int, size: int, count: int) -> list[tuple[Path, int, int]]:
+    """The file of each share, and where its rows begin and end: whole batches, in order."""
     batches = -(-num_rows // size)
-    cuts = [min(batches * i // world * size, num_rows) for i in range(world + 1)]
+    cuts = [min(batches * i // count * size, num_rows) for i in range(count + 1)]
     # The name says how the work was cut: parts of another cut are not taken for these.
-    paths = [out.with_name(f"{out.name}.part-{i}-of-{world}-by-{size}") for i in range(world)]
-    return list(zip(paths, cuts[:-1], cuts[1:], strict=True))
+    paths = [out.with_name(f"{out.name}.part-{i}-of-{count}-by-{size}") for i in range(count)]
+    return list(zip(paths if count > 1 else [out], cuts[:-1], cuts[1:], strict=True))
 
 
 def _join(parts: Sequence[Path], out: Path) -> None:
-    whole = out.with_name(f"{out.name}.part-all")
-    whole.write_bytes(b"".join(part.read_bytes() for part in parts))
-    whole.replace(out)
-    for part in parts:
+    """Make one file of them, and leave nothing besides."""
+    if list(parts) != [out]:
+        whole = out.with_name(f"{out.name}.part-all")
+        with whole.open("wb") as file:
+            for part in parts:
+                with part.open("rb") as lines:
+                    shutil.copyfileobj(lines, file)
+        whole.replace(out)
+    for part in out.parent.glob(f"{glob.escape(out.name)}.part-*-of-*-by-*"):
         part.unlink()
 
 
@@ -219,12 +266,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command.add_argument("--model", default=task.model, help="shipped name, folder or Hub id")
         command.add_argument("--split", default="validation")
         command.add_argument("--batch_size", default=task.batch_size, type=_positive, help="rows")
+        command.add_argument(
+            "--lost_after", default=LOST_AFTER, type=_positive, help=f"seconds: {LOST_HELP}"
+        )
         task.add_flags(command)
     options = parser.parse_args(arguments)
+    options.command = shlex.join(["python", "-m", "vqa.batch", *(arguments or sys.argv[1:])])
     keep_freed()
     try:
-        _run(options)
-    except (BadData, BadCheckpoint, BadPredictions, OSError) as error:
+        with Team(options.lost_after) as team:
+            _run(options, team)
+    except (BadData, BadCheckpoint, BadPredictions, Lost, OSError) as error:
         raise SystemExit(f"error: {error}") from error
 
 

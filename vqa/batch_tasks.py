@@ -56,7 +56,17 @@ class Lines:
     @classmethod
     def open(cls, options: argparse.Namespace) -> Sequence[Any]:
         """The rows that the flags of the subcommand name."""
-        return cast(Sequence[Any], open_rows(options.data, options.split, needs=cls.needs))
+        rows = open_rows(options.data, options.split, needs=cls.needs, streaming=options.streaming)
+        return cast(Sequence[Any], rows)
+
+    @staticmethod
+    def add_flags(command: argparse.ArgumentParser) -> None:
+        """Those that only this task has."""
+        command.add_argument(
+            "--streaming",
+            action="store_true",
+            help="fetch what is needed of a Hub dataset's parquet files, instead of copying all",
+        )
 
     @staticmethod
     def lines(out: Path) -> Path:
@@ -84,10 +94,6 @@ class Answering(Lines):
         from vqa.engine import Engine
 
         return cls(Engine.load(options.model, captioners=()))
-
-    @staticmethod
-    def add_flags(command: argparse.ArgumentParser) -> None:
-        """It has none of its own."""
 
     @property
     def size(self) -> int:
@@ -142,9 +148,10 @@ class Describing(Lines):
 
     @staticmethod
     def add_flags(command: argparse.ArgumentParser) -> None:
-        """How far to search."""
+        """As of `Lines`, and how far to search."""
         from vqa.describer import MAX_BEAM
 
+        Lines.add_flags(command)
         command.add_argument(
             "--beam", default=3, type=int, choices=range(1, MAX_BEAM + 1), metavar=f"1..{MAX_BEAM}"
         )
@@ -194,10 +201,6 @@ class Gazing(Lines):
         from vqa.models import GazeModel
 
         return cls(Gazer(checkpoints.load_as(GazeModel, options.model)))
-
-    @staticmethod
-    def add_flags(command: argparse.ArgumentParser) -> None:
-        """It has none of its own."""
 
     @property
     def size(self) -> int:

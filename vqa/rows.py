@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from vqa.images import MAX_BYTES
 from vqa.sources import CAPTIONS, BadData, is_hub_id, load_hub, load_parquet, require
+from vqa.streams import Stream, open_files
 
 # Where a known dataset's column has not our name. It is known by its columns, so that a downloaded
 # copy reads like the Hub's own.
@@ -79,7 +80,13 @@ class Rows:
         return self._read(place, self._records[place])
 
 
-def open_rows(data: str | Path, split: str = "validation", *, needs: str = "question") -> Rows:
+def open_rows(
+    data: str | Path,
+    split: str = "validation",
+    *,
+    needs: str = "question",
+    streaming: bool = False,
+) -> Rows:
     """Open a dataset of pictures.
 
     Args:
@@ -91,6 +98,8 @@ def open_rows(data: str | Path, split: str = "validation", *, needs: str = "ques
         needs: what every row must be able to have: "question", "caption", "fixations" (lists of
             x, y), or "image" for the pictures alone, which a folder may then hold without any file
             beside them.
+        streaming: leave the parquet files of a Hub dataset where they are, and fetch of each what
+            is asked for, again if need be; else all are copied first.
 
     Returns:
         The rows; an image folder's in the order in which its file first names the pictures, or in
@@ -100,12 +109,17 @@ def open_rows(data: str | Path, split: str = "validation", *, needs: str = "ques
         BadData: if the data are missing, empty, damaged or lack a column, or the Hub refuses.
     """
     path = Path(data)
+    if streaming and (path.exists() or not is_hub_id(data)):
+        raise BadData(f"{data}: only a dataset on the Hub can be streamed")
     if path.is_file():
         return _open_parquet([path], str(path), needs)
     if path.is_dir():
         return _open_folder(path, split, needs)
     if is_hub_id(data):
-        return _open_dataset(load_hub(str(data), split), f"{data}, split {split!r}", needs)
+        name = f"{data}, split {split!r}"
+        if streaming:
+            return _open_stream(str(data), split, name, needs)
+        return _open_dataset(load_hub(str(data), split), name, needs)
     raise BadData(f"{data}: no such file or folder, and not a Hub dataset id (org/name)")
 
 
@@ -135,6 +149,25 @@ def _open_parquet(files: Sequence[Path], name: str, needs: str) -> Rows:
 
 
 def _open_dataset(dataset: Any, name: str, needs: str) -> Rows:
+    if not len(dataset):
+        raise BadData(f"{name}: empty, it has no rows")
+    return Rows(_prepare(dataset, name=name, needs=needs), _read_record)
+
+
+def _open_stream(data: str, split: str, name: str, needs: str) -> Rows:
+    import datasets
+
+    prepare = partial(_prepare, name=name, needs=needs)
+    files = open_files(data, split)
+    prepare(datasets.Dataset(files[0].schema_arrow.empty_table()))  # tells at once what is missing
+    stream = Stream(files, prepare)
+    if not len(stream):
+        raise BadData(f"{name}: empty, it has no rows")
+    return Rows(stream, _read_record)
+
+
+def _prepare(dataset: Any, *, name: str, needs: str) -> Any:
+    """The columns that we read, by our names, and the pictures undecoded."""
     import datasets
 
     columns = set(dataset.column_names)
@@ -144,12 +177,10 @@ def _open_dataset(dataset: Any, name: str, needs: str) -> Rows:
     _check_columns(dataset, name, needs)
     kept = [c for c in dataset.column_names if c in COLUMNS or CAPTIONS.fullmatch(c)]
     dataset = dataset.select_columns(kept)
-    return Rows(dataset.cast_column("image", datasets.Image(decode=False)), _read_record)
+    return dataset.cast_column("image", datasets.Image(decode=False))
 
 
 def _check_columns(dataset: Any, name: str, needs: str) -> None:
-    if not len(dataset):
-        raise BadData(f"{name}: empty, it has no rows")
     nested = "questions" in dataset.column_names
     require("image", dataset.column_names, name)
     if needs != "image" and not (nested and needs == "question"):
