@@ -72,7 +72,7 @@ def answer(engine: Engine, path: str | None, question: str) -> Result:
         return nothing(str(error))
     return Result(
         plain(unknown_words(found)),
-        gr.HighlightedText(shades(found), visible=True),
+        gr.HighlightedText(shades(found), visible=bool(found.word_weights)),
         reaction(engine, question),
         gr.Label(found.text, visible=True),
         layers(picture, found),
