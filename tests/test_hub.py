@@ -12,6 +12,7 @@ import pytest
 from hub_server import Fault, HubServer
 from huggingface_hub import constants
 
+from saliency.types import Cancelled
 from vqa.checkpoints import BadCheckpoint, find
 from vqa.hub import FILES, pull
 
@@ -166,6 +167,43 @@ def test_pickle_weights_are_refused_and_not_even_fetched(hub, name):
     with refused(f"only pickle weights ({name})", "can run any code", "model.safetensors"):
         pull(ID)
     assert fetched(hub) == []
+
+
+def test_a_model_larger_than_the_limit_is_refused_before_it_is_fetched_and_also_if_cached(hub):
+    hub.repos[ID].commit(MODEL | {"notes.bin": b"not fetched, so not counted" * 100})
+    total = sum(map(len, MODEL.values()))
+    with refused("'org/model' is too large: its files have 0 MB and the limit is 0 MB"):
+        pull(ID, most=total - 1)
+    assert fetched(hub) == []
+    assert content(pull(ID, most=total)) == MODEL
+    hub.stop()
+    assert content(pull(ID, most=total)) == MODEL
+    with refused("too large"):
+        pull(ID, most=total - 1)
+
+
+def test_a_download_tells_how_far_it_is(hub):
+    weights = MODEL | {"model.safetensors": b"x" * 30_000_000}
+    hub.repos[ID].commit(weights)
+    told = []
+    pull(ID, progress=lambda *news: told.append(news))
+    assert told == sorted(told)
+    assert told[-1] == (sum(map(len, weights.values())),) * 2
+    assert 0 < told[0][0] < told[-1][0]
+
+
+def test_what_progress_raises_ends_a_download(hub, tmp_path):
+    hub.repos[ID].commit(MODEL | {"model.safetensors": b"x" * 30_000_000})
+
+    def stop(done, _total):
+        if done > 2**20:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        pull(ID, progress=stop)
+    assert visible(tmp_path) == []
+    pull(ID)
+    assert len(visible(tmp_path)) == 1
 
 
 def test_a_cache_that_cannot_be_written_is_named(hub, monkeypatch, tmp_path):
