@@ -9,7 +9,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from hub_server import Fault, HubServer
+from hub_server import Fault
 from huggingface_hub import constants
 
 from saliency.types import Cancelled
@@ -29,24 +29,10 @@ print(pull({ID!r}), time.monotonic() - start)
 
 
 @pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """A Hub with one model, which the client takes for the only one; the cache is empty."""
-    with HubServer() as server:
-        address = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        server.create(ID).commit(MODEL)
-        huggingface_hub.close_session()
-        yield server
-        huggingface_hub.close_session()
+def hub(hub):
+    """A Hub with one model."""
+    hub.create(ID).commit(MODEL)
+    return hub
 
 
 @contextmanager

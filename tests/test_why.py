@@ -162,7 +162,7 @@ def test_every_value_of_a_state_has_a_component(section, asked):
 
 def test_a_picture_that_is_gone_and_a_session_that_is_over_are_told(engine, section, asked):
     async def last(asked):
-        async for state in why._run(section, asked, reasons.explain, engine, asked, "grad_cam"):
+        async for state in why._run(section, engine, asked, reasons.explain, "grad_cam"):
             value = state[section.line]
         return value
 

@@ -49,7 +49,8 @@ class Lineup:
         cache_bytes: memory for the grids of the pictures seen last, a model.
     """
 
-    parts: tuple[Part, ...]  # whoever calls several of them for one thing takes `now` first
+    parts: tuple[Part, ...]
+    changes = 0  # how often one was replaced
 
     def __init__(
         self,
@@ -111,7 +112,7 @@ class Lineup:
         return cls.of(parts)
 
     def now(self: L) -> L:
-        """The same models, and these to the end, whichever are replaced meanwhile."""
+        """The same models, whichever are replaced later: for several calls about one thing."""
         return self.of(self.parts)
 
     def replace(self, place: int, part: Part) -> None:
@@ -128,7 +129,8 @@ class Lineup:
         if part.kind != parts[place].kind:
             raise ValueError(f"a {part.kind} cannot take the place of a {parts[place].kind}")
         parts[place] = part._replace(key=parts[place].key)
-        self.parts = tuple(parts)  # one step, so that no thread sees half of it
+        self.parts = tuple(parts)  # in one step: no thread sees half of it
+        self.changes += 1
 
     @property
     def responder(self) -> Responder:
