@@ -8,17 +8,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import gradio as gr
 
     from vqa.engine import Engine
+    from vqa.loader import Loader
     from vqa.neighbours import Neighbours
 
 # Read by the libraries when they are imported, which therefore happens in functions here.
@@ -32,21 +31,21 @@ CAPTIONERS = ("captioner", "captioner-bilstm")  # the first is asked if none is 
 
 
 def create_demo(
-    engine: Engine,
-    neighbours: Neighbours | None = None,
-    results: Mapping[str, Any] = MappingProxyType({}),
+    engine: Engine, neighbours: Neighbours | None = None, loader: Loader | None = None
 ) -> gr.Blocks:
     """Lay out the page around a loaded engine; `launch` it with `ui.guards.launch_settings`.
 
     Args:
         engine: its models decide which tabs there are.
         neighbours: sentences for the Feelings tab to show beside a visitor's; None for none.
-        results: what was measured of the model of feelings, by head.
+        loader: of other models for the engine; None for none.
     """
     import gradio as gr
 
-    from ui import ask, describe, feel, gaze, guards, mends, programs, theme
+    from ui import ask, describe, feel, gaze, guards, mends, models, programs, theme
     from ui.examples import CREDITS
+    from ui.follow import follow
+    from vqa.loader import Loader
 
     age = (guards.SESSION_SECONDS, guards.SESSION_SECONDS)
     with gr.Blocks(title=theme.TITLE, analytics_enabled=False, delete_cache=age) as demo:
@@ -58,11 +57,16 @@ def create_demo(
         if engine.gazer is not None:
             tabs["Gaze"] = gaze.build
         if engine.feeler is not None:
-            tabs["Feelings"] = partial(feel.build, neighbours=neighbours, results=results)
-        with gr.Tabs(elem_id="tabs") if len(tabs) > 1 else nullcontext():
+            tabs["Feelings"] = partial(feel.build, neighbours=neighbours)
+        following, renewing = [], [demo.load]
+        with gr.Tabs(elem_id="tabs"):
             for name, build in tabs.items():
-                with gr.Tab(name) if len(tabs) > 1 else nullcontext():
-                    build(engine)
+                with gr.Tab(name) as tab:
+                    following.append(build(engine))
+                    renewing.append(tab.select)
+            with gr.Tab("Models"):
+                shown, loaded = models.build(loader or Loader(engine))
+        follow(engine, [*filter(None, following), shown], [*renewing, loaded])
         gr.Markdown(CREDITS, elem_id="credits")
     mends.mend(demo)
     return guards.queue(demo)
@@ -87,14 +91,18 @@ def default_models() -> dict[str, Any]:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Load the models and serve the page until interrupted."""
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags of the command line."""
     parser = argparse.ArgumentParser(description="Serve the page.")
     parser.add_argument("--host", help="address to listen on (default: this machine alone)")
     parser.add_argument(
         "--port", type=int, help="port to listen on (default: 7860 or the next free)"
     )
-    parser.add_argument("--vqa", help="answering model: shipped name, folder or Hub id")
+    parser.add_argument(
+        "--vqa",
+        help="answering model: shipped name, folder or Hub id, of ours or a ViLT or BLIP of "
+        "transformers",
+    )
     parser.add_argument(
         "--captioner",
         action="append",
@@ -106,13 +114,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--sentences",
         help="training sentences to show in the Feelings tab: emoji=FOLDER,emotion=FOLDER",
     )
-    flags = parser.parse_args(arguments)
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help='Hub ids that visitors may load in the Models tab, such as "org/*": name authors whom '
+        "you trust; may be given again (default: none)",
+    )
+    parser.add_argument(
+        "--allow_mb",
+        type=int,
+        default=500,
+        help="how large the files of such a model may be, in megabytes (default: 500)",
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Load the models and serve the page until interrupted."""
+    flags = parse(arguments)
     for name, value in SWITCHES.items():
         os.environ.setdefault(name, value)
 
     from ui import guards
     from vqa import checkpoints
     from vqa.engine import Engine
+    from vqa.loader import Loader
     from vqa.neighbours import Neighbours, open_sentences
     from vqa.sources import BadData
 
@@ -123,12 +151,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         engine = Engine.load(
             flags.vqa or names["vqa"], flags.captioner or names["captioner"], gaze, feelings
         )
-        results = checkpoints.results(feelings) if feelings else {}
         if flags.sentences and engine.feeler:
             neighbours = Neighbours(engine.feeler, open_sentences(flags.sentences))
     except (checkpoints.BadCheckpoint, BadData) as error:
         raise SystemExit(str(error)) from error
-    demo = create_demo(engine, neighbours, results)
+    loader = Loader(engine, flags.allow, most_mb=flags.allow_mb, neighbours=neighbours)
+    demo = create_demo(engine, neighbours, loader)
     demo.launch(server_name=flags.host, server_port=flags.port, **guards.launch_settings())
 
 

@@ -54,6 +54,8 @@ class Counterfactual:
     probability_drawn: float  # of `before` there, on average
     mask: NDArray[np.bool_]  # (H, W), True where covered
     pixels: Tensor  # (1, 3, H, W), the covered picture
+    label_before: str = ""  # `before` in words, where somebody knew it
+    label_after: str = ""
 
     @property
     def changed(self) -> bool:

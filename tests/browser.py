@@ -17,6 +17,7 @@ from playwright.sync_api import expect, sync_playwright
 from app import create_demo
 from ui import guards
 from vqa.engine import Engine
+from vqa.loader import Loader
 from vqa.neighbours import Neighbours, open_sentences
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +38,8 @@ class Visit:
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url))
-        page.goto(url)
+        with page.expect_response("**/run/predict"):  # whether models were replaced
+            page.goto(url)
         expect(self["#pictures button"].first).to_be_visible()
 
     def _console(self, message):
@@ -132,10 +134,10 @@ def serving():
     """A context manager that serves the page from this process, so that a test can interfere."""
 
     @contextmanager
-    def serving(checkpoint, captioners=(), feelings=None, sentences=None, results=None, **queue):
+    def serving(checkpoint, captioners=(), feelings=None, sentences=None, allow=(), **queue):
         engine = Engine.load(checkpoint, captioners, feelings=feelings)
         near = Neighbours(engine.feeler, open_sentences(sentences)) if sentences else None
-        demo = create_demo(engine, near, results or {})
+        demo = create_demo(engine, near, Loader(engine, allow, neighbours=near))
         if queue:
             demo.queue(**queue)
         where = {"server_name": "127.0.0.1", "server_port": free_port()}

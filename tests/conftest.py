@@ -206,3 +206,27 @@ def tiny_captioner_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a saved, untrained answerer."""
     return checkpoints.save(tiny_answerer(), tmp_path_factory.mktemp("checkpoint") / "tiny")
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A Hub without any model, which the client takes for the only one; the cache is empty."""
+    import huggingface_hub
+    from hub_server import HubServer
+    from huggingface_hub import constants
+
+    with HubServer() as server:
+        address = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        huggingface_hub.close_session()
+        yield server
+        huggingface_hub.close_session()

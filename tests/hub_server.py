@@ -132,7 +132,10 @@ def repo_info(
     hub: HubServer, request: Handler, repo_id: str, rev: str = "main", kind: str = "models"
 ) -> Reply:
     repo, sha = find(hub, request, repo_id if kind == "models" else f"{kind}/{repo_id}", rev)
-    files = [{"rfilename": path} for path in repo.commits[sha]]
+    files: list[dict[str, object]] = [{"rfilename": path} for path in repo.commits[sha]]
+    if "blobs=" in urlsplit(request.path).query:
+        for file, data in zip(files, repo.commits[sha].values(), strict=True):
+            file["size"] = len(data)
     gated = "manual" if repo.gated else False
     access = {"private": repo.private, "gated": gated}
     return Reply.of({"id": repo_id, "sha": sha, "tags": [], "siblings": files} | access)

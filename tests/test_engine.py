@@ -189,7 +189,8 @@ def test_covering_what_an_explanation_marks_is_told_in_answers(engine):
     (found,) = engine.explain(picture, QUESTION, method="attention")
     covered = engine.counterfactual(picture, QUESTION, found, fraction=0.5)
     answer = engine.answer(picture, QUESTION)
-    assert engine.answerer.answers[covered.before] == answer.text
+    assert covered.label_before == engine.answerer.answers[covered.before] == answer.text
+    assert covered.label_after == engine.answerer.answers[covered.after]
     assert covered.probability_before == pytest.approx(answer.probability, rel=1e-4)
     assert covered.mask.shape == found.map.shape
     assert covered.mask.mean() == covered.fraction == 0.5

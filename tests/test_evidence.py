@@ -29,6 +29,8 @@ def checked(**changes):
         "probability_drawn": 0.6,
         "mask": np.zeros((8, 8), dtype=bool),
         "pixels": torch.zeros(1, 3, 8, 8),
+        "label_before": "dog",
+        "label_after": ANSWERS[changes.get("after", 1)],
     }
     return Counterfactual(**(fields | changes))
 
@@ -93,11 +95,11 @@ def alphas(figure):
     ],
 )
 def test_the_line_says_what_covering_does_in_every_case(check, words):
-    assert evidence.line(check, ANSWERS, "dog") == words
+    assert evidence.line(check, "dog") == words
 
 
 def test_marks_in_an_answer_stay_letters():
-    assert r"to *\*cat\**" in evidence.line(checked(after=2), ANSWERS, "dog")
+    assert r"to *\*cat\**" in evidence.line(checked(after=2), "dog")
     assert evidence.title("a_b", 0.5) == r"**a\_b** 50%"
     assert evidence.heading("<b>") == r"## Why *\<b\>*?"
 

@@ -26,7 +26,7 @@ from vqa.metrics.feeling_scores import FeelingScores, macro_f1
 from vqa.metrics.feeling_scores import feeling_scores as measure
 from vqa.models import EmojiModel
 from vqa.models.emoji import Phrases
-from vqa.neighbours import Neighbours, open_sentences
+from vqa.neighbours import Neighbours, open_sentences, read
 from vqa.sources import BadData
 from vqa.texts import open_texts
 
@@ -126,13 +126,22 @@ def test_neighbours_are_read_alike(data):
     text = "i am happy now"
     found = near.nearest(text, 3)
     assert [each.likeness for each in found] == sorted((e.likeness for e in found), reverse=True)
-    (one,) = near._read([text])
-    others = near._read([each for each, _ in near.rows])
+    (one,) = read(feeler, [text])
+    others = read(feeler, [each for each, _ in near.rows])
     assert found[0].likeness == pytest.approx(float((others @ one).max()), abs=1e-3)
     assert {each.emoji for each in found} <= {*FACES, *map(emoji_of, MOODS)}
     assert near.nearest(TEXTS[0][0])[0].text != TEXTS[0][0]
     with pytest.raises(BadData, match="must be like emoji=FOLDER"):
         open_sentences(str(data))
+
+
+def test_neighbours_can_be_read_by_another_model(data):
+    other, sentences = Feeler(tiny_emoji(1)), open_sentences(f"face={data}")
+    near = Neighbours(Feeler(tiny_emoji()), sentences)
+    before = near.nearest("i am happy now")
+    near.read_by(other)
+    assert near.nearest("i am happy now") == Neighbours(other, sentences).nearest("i am happy now")
+    assert near.nearest("i am happy now") != before
 
 
 def test_scores_need_labels_that_there_are():

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from hub_server import Fault, HubServer
+from hub_server import Fault
 from huggingface_hub import constants
 
+from saliency.types import Cancelled
 from vqa.checkpoints import BadCheckpoint, find
 from vqa.hub import FILES, pull
 
@@ -28,24 +29,10 @@ print(pull({ID!r}), time.monotonic() - start)
 
 
 @pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """A Hub with one model, which the client takes for the only one; the cache is empty."""
-    with HubServer() as server:
-        address = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        server.create(ID).commit(MODEL)
-        huggingface_hub.close_session()
-        yield server
-        huggingface_hub.close_session()
+def hub(hub):
+    """A Hub with one model."""
+    hub.create(ID).commit(MODEL)
+    return hub
 
 
 @contextmanager
@@ -166,6 +153,43 @@ def test_pickle_weights_are_refused_and_not_even_fetched(hub, name):
     with refused(f"only pickle weights ({name})", "can run any code", "model.safetensors"):
         pull(ID)
     assert fetched(hub) == []
+
+
+def test_a_model_larger_than_the_limit_is_refused_before_it_is_fetched_and_also_if_cached(hub):
+    hub.repos[ID].commit(MODEL | {"notes.bin": b"not fetched, so not counted" * 100})
+    total = sum(map(len, MODEL.values()))
+    with refused("'org/model' is too large: its files have 0 MB and the limit is 0 MB"):
+        pull(ID, most=total - 1)
+    assert fetched(hub) == []
+    assert content(pull(ID, most=total)) == MODEL
+    hub.stop()
+    assert content(pull(ID, most=total)) == MODEL
+    with refused("too large"):
+        pull(ID, most=total - 1)
+
+
+def test_a_download_tells_how_far_it_is(hub):
+    weights = MODEL | {"model.safetensors": b"x" * 30_000_000}
+    hub.repos[ID].commit(weights)
+    told = []
+    pull(ID, progress=lambda *news: told.append(news))
+    assert told == sorted(told)
+    assert told[-1] == (sum(map(len, weights.values())),) * 2
+    assert 0 < told[0][0] < told[-1][0]
+
+
+def test_what_progress_raises_ends_a_download(hub, tmp_path):
+    hub.repos[ID].commit(MODEL | {"model.safetensors": b"x" * 30_000_000})
+
+    def stop(done, _total):
+        if done > 2**20:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        pull(ID, progress=stop)
+    assert visible(tmp_path) == []
+    pull(ID)
+    assert len(visible(tmp_path)) == 1
 
 
 def test_a_cache_that_cannot_be_written_is_named(hub, monkeypatch, tmp_path):

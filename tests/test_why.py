@@ -113,7 +113,7 @@ def test_a_method_that_finds_nothing_has_nothing_covered(engine, asked, monkeypa
     monkeypatch.setitem(registry.METHODS, "one", one(value=0.0))
     last = told(reasons.explain, engine, asked, "one")[-1]
     assert last.covered is None
-    assert last.line == evidence.line(None, (), asked.top[0][0])
+    assert last.line == evidence.line(None, asked.top[0][0])
     assert [figure["nothing"] for figure in last.figures] == [True] * 3
     card = told(reasons.compare, engine, asked)[-1].cards[-1]
     assert (card["verdict"], card["words"]) == ("Nothing to cover.", "No positive evidence.")
@@ -162,7 +162,7 @@ def test_every_value_of_a_state_has_a_component(section, asked):
 
 def test_a_picture_that_is_gone_and_a_session_that_is_over_are_told(engine, section, asked):
     async def last(asked):
-        async for state in why._run(section, asked, reasons.explain, engine, asked, "grad_cam"):
+        async for state in why._run(section, engine, asked, reasons.explain, "grad_cam"):
             value = state[section.line]
         return value
 

@@ -17,6 +17,7 @@ from typing import Any
 from safetensors import safe_open
 
 from vqa import checkpoints
+from vqa.measured import MAIN
 
 TEMPLATES = Path(__file__).parent / "cards"
 LABELS = {  # how a card names a result of metrics.json; others by their own name
@@ -45,34 +46,27 @@ CARDS: dict[str, dict[str, Any]] = {  # what the card's header says of each kind
         "tags": ["explainability", "attention", "lstm"],
         "datasets": ["lmms-lab/VQAv2"],
         "model_name": "SeeWhy answerer",
-        "main": "answer",
-        "metrics": {
-            "all": ("vqa_accuracy", "VQA accuracy, all"),
-            "not yes/no": ("vqa_accuracy", "VQA accuracy, not yes/no"),
-        },
+        "metrics": {"all": "vqa_accuracy", "not yes/no": "vqa_accuracy"},
     },
     "captioner": {
         "pipeline_tag": "image-to-text",
         "tags": ["explainability", "attention", "lstm", "image-captioning"],
         "datasets": ["jxie/flickr8k"],
         "model_name": "SeeWhy captioner",
-        "main": "caption",
-        "metrics": {"cider": ("cider", "CIDEr x 100"), "bleu4": ("bleu", "BLEU-4 x 100")},
+        "metrics": {"cider": "cider", "bleu4": "bleu"},
     },
     "gaze": {
         "pipeline_tag": "image-segmentation",  # the nearest there is
         "tags": ["saliency", "gaze", "eye-tracking", "explainability"],
         "model_name": "SeeWhy gaze model",
-        "main": "gaze",
-        "metrics": {"cc": ("cc", "CC"), "nss": ("nss", "NSS"), "auc_judd": ("auc", "AUC-Judd")},
+        "metrics": {"cc": "cc", "nss": "nss", "auc_judd": "auc"},
     },
     "emoji": {
         "pipeline_tag": "text-classification",
         "tags": ["emoji", "emotion", "lstm", "explainability"],
         "datasets": ["cardiffnlp/tweet_eval", "google-research-datasets/go_emotions"],
         "model_name": "SeeWhy model of feelings",
-        "main": "emoji",
-        "metrics": {"macro_f1": ("f1", "macro-F1, emoji"), "accuracy": ("accuracy", "accuracy")},
+        "metrics": {"macro_f1": "f1", "accuracy": "accuracy"},
     },
 }
 
@@ -94,7 +88,8 @@ def render(directory: str | Path) -> str:
     metrics = json.loads((directory / "metrics.json").read_text(encoding="utf-8"))
     kind = dict(CARDS[config["model_type"]])
     results = metrics.setdefault("results", {})
-    main, shown = results.get(kind.pop("main")), kind.pop("metrics")
+    judged_by, names = MAIN[config["model_type"]]
+    main, shown = results.get(judged_by), kind.pop("metrics")
     data = ModelCardData(
         language="en",
         license="apache-2.0",
@@ -107,10 +102,10 @@ def render(directory: str | Path) -> str:
                 dataset_name=main["dataset"],
                 dataset_split=main["split"],
                 metric_type=metric,
-                metric_name=name,
+                metric_name=names[key],
                 metric_value=main["metrics"][key],
             )
-            for key, (metric, name) in shown.items()
+            for key, metric in shown.items()
         ]
         if main
         else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +16,10 @@ from ui.examples import data_uri
 from vqa.engine import Engine
 from vqa.images import BadImage, load
 from vqa.models import Answer
+from vqa.responder import Responder
 from vqa.text import BadText
 
+REPLACED = "Another model was loaded since: ask again."
 NO_PICTURE = "There is no picture yet: choose one of the examples, or add your own."
 _PICTURE_SIDE = 960  # pixels of the longer side, as shown
 _DARKEST = 0.6  # shade of a word
@@ -31,6 +34,7 @@ class Asked(NamedTuple):
     path: str  # of the picture
     question: str
     top: tuple[tuple[str, float], ...]  # the likeliest answers, best first
+    by: weakref.ref[Responder]  # by whom; it goes when another takes its place
 
 
 class Result(NamedTuple):
@@ -72,12 +76,12 @@ def answer(engine: Engine, path: str | None, question: str) -> Result:
         return nothing(str(error))
     return Result(
         plain(unknown_words(found)),
-        gr.HighlightedText(shades(found), visible=True),
+        gr.HighlightedText(shades(found), visible=bool(found.word_weights)),
         reaction(engine, question),
         gr.Label(found.text, visible=True),
         layers(picture, found),
         gr.Label(dict(found.top), visible=True),
-        Asked(path, question, found.top),
+        Asked(path, question, found.top, weakref.ref(engine.responder)),
     )
 
 

@@ -9,6 +9,7 @@ import gradio as gr
 from ui import maps, whatif, why, widgets
 from ui.answers import Result, answer, nothing
 from ui.examples import ANY_PICTURE, EXAMPLES
+from ui.follow import Values
 from ui.guards import MODEL, PRIVATE
 from ui.widgets import texts
 from vqa.engine import Engine
@@ -24,8 +25,8 @@ class Asking(NamedTuple):
     questions: gr.HTML
 
 
-def build(engine: Engine) -> None:
-    """Add the tab to the page under construction."""
+def build(engine: Engine) -> Values:
+    """Add the tab to the page under construction; returns what follows the models."""
     with gr.Row(equal_height=False, elem_id="ask"):
         with gr.Column(scale=5, min_width=340):
             asking = _asking()
@@ -47,6 +48,7 @@ def build(engine: Engine) -> None:
     reasons, hiding = why.build(engine), whatif.build()
     whatif.listen(engine, hiding, result.asked)
     _answer_in_the_page(engine, asking, result, reasons, hiding)
+    return lambda: why.menu(reasons, engine.now(), "")
 
 
 def _asking() -> Asking:
@@ -71,24 +73,25 @@ def _answer_in_the_page(
 ) -> None:
     picture, pictures, question, button, questions = asking
     empty = why.cleared(reasons, None) | whatif.cleared(hiding, None)
-    shown = [*result, *empty]
+    shown = [*result, *empty, reasons.method]
 
     def show(found: Result) -> dict[Any, Any]:
         values = dict(zip(result, found, strict=True))
         asked = found.asked
         return values | why.cleared(reasons, asked) | whatif.cleared(hiding, asked)
 
-    def ask(path: str | None, text: str) -> dict[Any, Any]:
-        return show(answer(engine, path, text))
+    def ask(path: str | None, text: str, method: str) -> dict[Any, Any]:
+        now = engine.now()
+        return show(answer(now, path, text)) | why.menu(reasons, now, method)
 
-    def choose_picture(event: gr.SelectData) -> dict[Any, Any]:
+    def choose_picture(method: str, event: gr.SelectData) -> dict[Any, Any]:
         example = EXAMPLES[event.index]
         path, first = str(example.path), example.questions[0]
         chosen = {picture: path, question: first, questions: texts(example.questions)}
-        return chosen | ask(path, first)
+        return chosen | ask(path, first, method)
 
-    def choose_question(path: str | None, event: gr.SelectData) -> dict[Any, Any]:
-        return {question: event.value} | ask(path, event.value)
+    def choose_question(path: str | None, method: str, event: gr.SelectData) -> dict[Any, Any]:
+        return {question: event.value} | ask(path, event.value, method)
 
     def replace_picture() -> dict[Any, Any]:
         return {questions: texts(ANY_PICTURE)} | show(nothing())
@@ -100,11 +103,14 @@ def _answer_in_the_page(
     gr.on([*asks, *chooses, *replaces], None, cancels=explained, **PRIVATE)
 
     waiting = {"show_progress": "minimal", "show_progress_on": result.view, **MODEL, **PRIVATE}
-    asked = gr.on(asks, ask, [picture, question], shown, **waiting)
+    method = reasons.method
+    asked = gr.on(asks, ask, [picture, question, method], shown, **waiting)
     other_picture = pictures.select(
-        choose_picture, None, [picture, question, questions, *shown], **waiting
+        choose_picture, method, [picture, question, questions, *shown], **waiting
     )
-    other_question = questions.select(choose_question, picture, [question, *shown], **waiting)
+    other_question = questions.select(
+        choose_question, [picture, method], [question, *shown], **waiting
+    )
     gr.on(
         replaces,
         replace_picture,

@@ -16,6 +16,7 @@ from ui import answers, maps, widgets, words
 from ui.answers import NO_PICTURE, plain
 from ui.background import news_of
 from ui.examples import EXAMPLES
+from ui.follow import Values
 from ui.guards import MODEL, PRIVATE
 from ui.words import LOOKS, Told, Wish
 from vqa.engine import Engine
@@ -24,6 +25,7 @@ from vqa.text import BadText
 
 BEAMS = (1, 3, 5)
 FORGOTTEN = "The caption is no longer remembered: describe the picture again."
+REPLACED = "Another model was loaded since: describe the picture again."
 
 # While maps are made there is "Cancel", which has the focus if it was the menu's, and the old ones
 # are not shown under the new name. What ends while that was still going on was stopped: the old
@@ -91,19 +93,20 @@ class Asking(NamedTuple):
     beam: gr.Radio
 
 
-def build(engine: Engine) -> None:
-    """Add the tab to the page under construction."""
+def build(engine: Engine) -> Values:
+    """Add the tab to the page under construction; returns what follows the models."""
     with gr.Row(equal_height=False, elem_id="caption"):
         with gr.Column(scale=5, min_width=340):
-            asking = _asking(list(words.labels(engine)))
+            asking = _asking(words.labels(engine))
             note = gr.Markdown(elem_id="caption-note", latex_delimiters=[])
         with gr.Column(scale=6, min_width=340, elem_id="caption-result"):
             tab = _telling(note)
     maps_come = _listen(engine, tab)
     _describe_in_the_page(engine, asking, tab, maps_come)
+    return lambda: {asking.model: gr.update(choices=words.labels(engine))}
 
 
-def _asking(models: list[str]) -> Asking:
+def _asking(models: list[tuple[str, str]]) -> Asking:
     picture = widgets.picture("The picture to describe", "caption-picture")
     pictures = widgets.examples("caption-pictures")
     with gr.Row(elem_id="caption-start-row"):
@@ -121,7 +124,7 @@ def _asking(models: list[str]) -> Asking:
     with gr.Row(elem_id="caption-options"):
         model = gr.Radio(
             models,
-            value=models[0],
+            value=models[0][1],
             label="Model",
             visible=len(models) > 1,
             elem_id="caption-model",
@@ -187,7 +190,11 @@ def _listen(engine: Engine, tab: Tab) -> list[Any]:
         if told is None:  # a session that is long over
             yield cleared(tab, FORGOTTEN)
             return
-        work = partial(words.explain, engine, told, method)
+        now = engine.now()
+        if told.by() is not now.describer(told.model):
+            yield {tab.note: REPLACED}
+            return
+        work = partial(words.explain, now, told, method)
         try:
             async with aclosing(news_of(work)) as states:
                 async for state in states:
@@ -223,7 +230,8 @@ def _describe_in_the_page(engine: Engine, asking: Asking, tab: Tab, maps_come: l
         if wished.path is None:
             return cleared(tab, NO_PICTURE)
         try:
-            return told_in(tab, engine, words.describe(engine, wished), method)
+            now = engine.now()
+            return told_in(tab, now, words.describe(now, wished), method)
         except (BadImage, BadText) as error:
             return cleared(tab, str(error))
 

@@ -107,18 +107,17 @@ def facts(label: str, found: Sequence[Explanation]) -> str:
     return " ".join(told)
 
 
-def line(check: Counterfactual | None, answers: Sequence[str], label: str) -> str:
+def line(check: Counterfactual | None, label: str) -> str:
     """The test of a map in words, as Markdown.
 
     Args:
         check: what became of the answer when the marked places were covered; None if the map marks
             nothing.
-        answers: the model's, by number.
         label: the answer that the map explains.
     """
     if check is None:
         return f"No place speaks for *{plain(label)}*, so there is nothing to cover."
-    before, after = (f"*{plain(answers[number])}*" for number in (check.before, check.after))
+    before, after = (f"*{plain(name)}*" for name in (check.label_before, check.label_after))
     share, drawn, draws = percent(check.fraction), check.draws_changed, check.draws
     if not check.changed:
         old, new, chance = map(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -10,6 +9,7 @@ import gradio as gr
 from saliency.tokens import TOKEN_METHODS
 from ui import feelings, widgets
 from ui.answers import plain
+from ui.follow import Values
 from ui.guards import PRIVATE
 from vqa.engine import Engine
 from vqa.feeler import emoji_of
@@ -43,15 +43,14 @@ class Tab(NamedTuple):
     near: gr.Markdown
 
 
-def build(engine: Engine, neighbours: Neighbours | None, results: Mapping[str, Any]) -> None:
-    """Add the tab to the page under construction.
+def build(engine: Engine, neighbours: Neighbours | None) -> Values:
+    """Add the tab to the page under construction; returns what follows the models.
 
     Args:
         engine: with a model of feelings.
         neighbours: sentences to show beside the visitor's; None for none.
-        results: what was measured of the model, by head.
     """
-    heads = [(feelings.HEADS.get(name, name), name) for name in engine.feeler.heads]
+    heads = headed(engine)
     with gr.Row(equal_height=False, elem_id="feel"):
         with gr.Column(scale=5, min_width=340):
             text = gr.Textbox(
@@ -76,11 +75,24 @@ def build(engine: Engine, neighbours: Neighbours | None, results: Mapping[str, A
             with gr.Accordion("Which labels it takes for which", open=False, elem_id="feel-errors"):
                 matrix = widgets.drawn("feel-matrix", "A row a right label, a column a given one")
                 worst = gr.Markdown(elem_id="feel-worst", latex_delimiters=[])
-            matrix.value, worst.value = feelings.confusions(results, heads[0][1])
+            matrix.value, worst.value = feelings.confusions(engine, heads[0][1])
     head.change(
-        lambda name: feelings.confusions(results, name), head, [matrix, worst], **FEELS, **PRIVATE
+        lambda name: feelings.confusions(engine, name), head, [matrix, worst], **FEELS, **PRIVATE
     )
     _feel_in_the_page(engine, neighbours, tab, text, examples, head, method)
+
+    def values() -> dict[Any, Any]:
+        now = engine.now()
+        first = headed(now)[0][1]
+        drawn, said = feelings.confusions(now, first)
+        return {head: gr.update(choices=headed(now), value=first), matrix: drawn, worst: said}
+
+    return values
+
+
+def headed(engine: Engine) -> list[tuple[str, str]]:
+    """The sets of labels of the model of feelings, as choices."""
+    return [(feelings.HEADS.get(name, name), name) for name in engine.feeler.heads]
 
 
 def _switch() -> None:
@@ -121,8 +133,11 @@ def _feel_in_the_page(
 
     def feel(written: str, name: str, how: str) -> dict[Any, Any]:
         """New values for a text, or in words why there are none."""
+        now = engine.now()
+        if name not in now.feeler.heads:  # another model was loaded, and the menu has not followed
+            name = now.feeler.heads[0]
         try:
-            return shown(engine, neighbours, tab, (written, name, how))
+            return shown(now, neighbours, tab, (written, name, how))
         except BadText as error:
             return cleared(tab, str(error) if written.strip() else "")
 
@@ -131,9 +146,13 @@ def _feel_in_the_page(
 
     def weigh(written: str, name: str, how: str, event: gr.SelectData) -> dict[Any, Any]:
         """The words for and against another label."""
-        labels = {feelings.labelled(label): label for label in engine.feeler.model.labels[name]}
+        now = engine.now()
+        labels = now.feeler.model.labels.get(name, ())
+        chosen = {feelings.labelled(label): label for label in labels}.get(event.value)
+        if chosen is None:  # of a model that is no longer there
+            return feel(written, name, how)
         try:
-            return weighed(engine, tab, (written, name, how), labels.get(event.value))
+            return weighed(now, tab, (written, name, how), chosen)
         except BadText as error:  # the text was changed meanwhile
             return cleared(tab, str(error))
 

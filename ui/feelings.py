@@ -12,6 +12,8 @@ from ui.answers import plain
 from ui.evidence import percent
 from ui.examples import data_uri
 from vqa import confusion
+from vqa.checkpoints import BadCheckpoint, results
+from vqa.engine import Engine
 from vqa.feeler import emoji_of
 from vqa.models import Feeling
 from vqa.neighbours import Neighbours
@@ -24,6 +26,7 @@ HEADS = {  # name -> as the page calls it
 }
 _DARKEST = 0.6  # shade of a word
 _NEGLIGIBLE = 0.05  # of the strongest push: less is none
+_MOST_DRAWN = 100  # labels of a picture of confusions
 _LONGEST = 140  # characters of a neighbour that are shown
 
 
@@ -84,29 +87,36 @@ def _short(text: str) -> str:
     return line if len(line) <= _LONGEST else line[:_LONGEST].rstrip() + " ..."
 
 
-def confusions(results: Mapping[str, Any], head: str) -> tuple[dict[str, str] | None, str]:
+def confusions(engine: Engine, head: str) -> tuple[dict[str, str] | None, str]:
     """What was measured of a head: its confusions as a picture, and the worst in words.
 
     Args:
-        results: of the model's metrics.json, by head.
+        engine: with a model of feelings.
         head: one of the model's.
 
     Returns:
-        A value of `widgets.picture_of`, None if nothing was measured; and Markdown.
+        A value of `widgets.drawn`, None if nothing was measured; and Markdown.
     """
-    entry = results.get(head)
-    if not entry or "confusion" not in entry:
-        return None, "Nothing was measured of these labels: there are too few sentences."
-    matrix, labels = entry["confusion"], entry["labels"]
+    (part,) = (part for part in engine.parts if part.kind == "feelings")
+    try:
+        entry = results(part.folder)[head] if part.folder else {}
+        matrix, labels = entry["confusion"], entry["labels"]
+        if len(labels) > _MOST_DRAWN:
+            raise ValueError("too many labels")
+        picture = confusion.draw(matrix, labels)
+        return {"uri": data_uri(picture, "PNG")}, _worst(entry, matrix, labels)
+    except (BadCheckpoint, LookupError, TypeError, ValueError):  # the file may be anybody's
+        return None, "Nothing was measured of these labels."
+
+
+def _worst(entry: Mapping[str, Any], matrix: list[list[int]], labels: list[str]) -> str:
     worst = ", ".join(
         f"{plain(labelled(right))} as {plain(labelled(given))} ({percent(share)})"
         for right, given, share in confusion.most(matrix, labels)
     )
     f1, top5 = (entry["metrics"][key] for key in ("macro_f1", "top5"))
-    line = (
+    return (
         f"On {entry['metrics']['n']:,} sentences of the {plain(entry['split'])} split: macro-F1 "
         f"{f1:.1f}, a right label among the best five for {top5:.0f}%. Taken wrongly most often: "
         f"{worst}."
     )
-    picture = confusion.draw(matrix, labels)
-    return {"uri": data_uri(picture, "PNG")}, line

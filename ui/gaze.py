@@ -19,6 +19,7 @@ from vqa.images import BadImage
 from vqa.models import Answer
 from vqa.text import BadText
 
+NO_GAZE = "The model that answers now has no gaze model: the one before had one of its own."
 ALIKE = (  # least correlation -> in words
     (0.5, "much the same places as people would"),
     (0.2, "partly the same places as people would"),
@@ -78,8 +79,11 @@ def _look_in_the_page(engine: Engine, tab: Tab, *asking: Any) -> None:
 
     def look(path: str | None, text: str) -> dict[Any, Any]:
         """New values for a picture and a question, or in words why there are none."""
+        now = engine.now()
+        if now.gazer is None:
+            return cleared(tab, NO_GAZE)
         try:
-            return shown(engine, tab, path, text) if path else cleared(tab, NO_PICTURE)
+            return shown(now, tab, path, text) if path else cleared(tab, NO_PICTURE)
         except (BadImage, BadText) as error:
             return cleared(tab, str(error))
 

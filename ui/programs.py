@@ -108,7 +108,7 @@ def _explain(engine: Engine, inputs: list[Any], outputs: list[Any]) -> None:
 
 
 def _caption(engine: Engine, picture: gr.Image, found: gr.JSON) -> None:
-    names = words.labels(engine)
+    names = dict(words.labels(engine))
 
     def caption(picture: str | None, start: str, beam: int, model: str) -> dict[str, Any]:
         """Describe a picture in one sentence.

@@ -77,7 +77,7 @@ def explain(engine: Engine, asked: Asked, method: str, tell: Tell) -> None:
             shown,
             status=widgets.said(evidence.facts(label, found)),
             covered=evidence.covered(picture, check) if check else None,
-            line=evidence.line(check, engine.answerer.answers, answers[0][0]),
+            line=evidence.line(check, answers[0][0]),
         )
     )
 

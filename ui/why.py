@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ import gradio as gr
 from saliency import registry
 from saliency.types import CannotExplain
 from ui import evidence, maps, reasons, widgets
-from ui.answers import Asked, plain
+from ui.answers import REPLACED, Asked, plain
 from ui.background import news_of
 from ui.guards import MODEL, PRIVATE
 from ui.reasons import NOTHING, Reasons
@@ -91,12 +91,15 @@ class Why(NamedTuple):
 def build(engine: Engine) -> Why:
     """Add the section, hidden, to the page under construction."""
     names = reasons.methods(engine)
-    choices = [(registry.find(name).label, name) for name in names]
     with gr.Column(visible=False, elem_id="why") as section:
         heading = gr.Markdown(elem_id="why-heading", latex_delimiters=[])
         with gr.Row(elem_id="why-ask"):
             method = gr.Dropdown(
-                choices, value=names[0], label="Method", filterable=False, elem_id="why-method"
+                labelled(names),
+                value=names[0],
+                label="Method",
+                filterable=False,
+                elem_id="why-method",
             )
             explain = gr.Button("Explain", variant="primary", min_width=100, elem_id="why-explain")
             compare = gr.Button("Compare all methods", min_width=100, elem_id="why-compare")
@@ -119,6 +122,18 @@ def build(engine: Engine) -> Why:
 def _column() -> tuple[gr.Markdown, gr.HTML]:
     with gr.Column(min_width=240):
         return gr.Markdown(latex_delimiters=[], elem_classes="title"), maps.figure()
+
+
+def labelled(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Methods as choices of a menu."""
+    return [(registry.find(name).label, name) for name in names]
+
+
+def menu(why: Why, engine: Engine, method: str) -> dict[Any, Any]:
+    """New values: the methods that explain the engine's answers, with one of them chosen."""
+    names = reasons.methods(engine)
+    chosen = method if method in names else names[0]
+    return {why.method: gr.update(choices=labelled(names), value=chosen)}
 
 
 def show(why: Why, found: Reasons) -> dict[Any, Any]:
@@ -147,11 +162,11 @@ def listen(engine: Engine, why: Why, asked: gr.State) -> list[Any]:
     """Make the buttons work; returns the events that whoever asks again has to cancel."""
 
     async def explain(asked: Asked | None, method: str) -> States:
-        async for state in _run(why, asked, reasons.explain, engine, asked, method):
+        async for state in _run(why, engine, asked, reasons.explain, method):
             yield state
 
     async def compare(asked: Asked | None) -> States:
-        async for state in _run(why, asked, reasons.compare, engine, asked):
+        async for state in _run(why, engine, asked, reasons.compare):
             yield state
 
     buttons = [why.explain, why.compare, why.cancel, why.status]
@@ -169,13 +184,17 @@ def listen(engine: Engine, why: Why, asked: gr.State) -> list[Any]:
     return events
 
 
-async def _run(why: Why, asked: Asked | None, work: Callable[..., None], *args: Any) -> States:
-    """The states of some work with `args` and then `tell`, or in words why there is none."""
-    if asked is None:  # a session that is long over
-        yield show(why, Reasons(widgets.said(""), line=FORGOTTEN))
+async def _run(
+    why: Why, engine: Engine, asked: Asked | None, work: Callable[..., None], *args: Any
+) -> States:
+    """The states of some work on what was asked, or in words why there is none."""
+    now = engine.now()
+    if asked is None or asked.by() is not now.responder:  # a session that is long over, or a model
+        line = FORGOTTEN if asked is None else REPLACED
+        yield show(why, Reasons(widgets.said(""), line=line))
         return
     try:
-        async with aclosing(news_of(lambda tell: work(*args, tell))) as states:
+        async with aclosing(news_of(lambda tell: work(now, asked, *args, tell))) as states:
             async for state in states:
                 yield show(why, state)
     except (BadImage, BadText, CannotExplain) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,14 +14,15 @@ from saliency import registry
 from saliency.types import Explanation
 from ui import evidence, widgets
 from ui.answers import Shown, picture_of
+from ui.cards import architecture
 from ui.reasons import LIVE
+from vqa.describer import Describer
 from vqa.engine import Engine
 from vqa.models import Caption
 
 SIDE = 720  # pixels of a picture's longer side, as shown
 LOOKS = "attention"  # the method whose maps come with a caption
 _NUMBERS = itertools.count()
-_KINDS = {"lstm": "LSTM", "bilstm": "BiLSTM"}
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -31,7 +32,7 @@ class Wish(NamedTuple):
 
     path: str | None  # of the picture, None if there is none yet
     start: str | None  # what the caption begins with
-    model: str  # one of `labels`
+    model: str  # its key in the engine
     beam: int
 
 
@@ -40,20 +41,21 @@ class Told:
     """What was told about a picture, and the maps made so far."""
 
     path: str
-    model: str  # its name in the engine
+    model: str  # its key in the engine
+    by: weakref.ref[Describer]  # itself; it goes when another takes its place
     caption: Caption
     story: dict[str, Any]  # of `maps.story`, with the maps that are shown
     made: dict[str, list[dict[str, Any]]]  # "maps" of a story, by method
 
 
-def labels(engine: Engine) -> dict[str, str]:
-    """The engine's captioners by what the page calls them: their kind, and name where needed."""
-    kinds = {name: _KINDS[d.captioner.config.decoder] for name, d in engine.describers.items()}
-    counts = Counter(kinds.values())
-    return {
-        kind if counts[kind] == 1 else f"{kind}, {Path(name).name}": name
-        for name, kind in kinds.items()
-    }
+def labels(engine: Engine) -> list[tuple[str, str]]:
+    """The engine's captioners as the page calls them, by name only where it takes one; and keys."""
+    captioners = [part for part in engine.parts if part.kind == "captioner"]
+    kinds = [architecture(part) for part in captioners]
+    return [
+        (kind if kinds.count(kind) == 1 else f"{kind}, {Path(part.name).name}", part.key)
+        for kind, part in zip(kinds, captioners, strict=True)
+    ]
 
 
 def describe(engine: Engine, wish: Wish) -> Told:
@@ -63,13 +65,13 @@ def describe(engine: Engine, wish: Wish) -> Told:
         BadImage: if it cannot be read.
         BadText: if the start is too long or has a word that the model does not know.
     """
-    name, start = labels(engine)[wish.model], wish.start or ""
-    caption = engine.caption(wish.path, beam=wish.beam, model=name, start=start)
-    captioner = engine.describer(name).captioner
+    describer, start = engine.describer(wish.model), wish.start or ""
+    caption = describer.caption(wish.path, beam=wish.beam, start=start)
+    captioner = describer.captioner
     given = len(captioner.start_ids(start))
     picture = picture_of(wish.path, SIDE)
     story = telling(next(_NUMBERS), picture, caption, given)
-    told = Told(wish.path, name, caption, story, {})
+    told = Told(wish.path, wish.model, weakref.ref(describer), caption, story, {})
     if caption.attention is None:
         return told
     # Only with adaptive attention can a word look more than another.

@@ -98,7 +98,7 @@ class Answering(Lines):
     @property
     def size(self) -> int:
         """As of `Task`."""
-        return self.engine.answerer.config.encoder.image_size
+        return self.engine.responder.size
 
     def ask(self, row: Row, refuse: Callable[[str], None]) -> list[Line]:
         """As of `Task`."""

@@ -139,6 +139,31 @@ def find(name: str | Path, *, revision: str | None = None) -> Path:
     return pull(text, revision=revision)
 
 
+def type_of(directory: Path) -> object:
+    """What kind of model a directory says it holds: the `model_type` of its config.json.
+
+    Raises:
+        BadCheckpoint: if it has no readable config.json.
+    """
+    return _read_json(directory / "config.json").get("model_type")
+
+
+def weights_of(directory: Path) -> Path:
+    """The weights of a directory.
+
+    Raises:
+        BadCheckpoint: if it has none, or pickles only.
+    """
+    path = directory / WEIGHTS
+    if not path.is_file():
+        pickles = sorted(
+            p.name for p in directory.glob("*") if p.suffix in {".bin", ".pt", ".pth", ".pkl"}
+        )
+        why = f"; {', '.join(pickles)} is refused: pickles run code when opened" if pickles else ""
+        raise BadCheckpoint(f"{directory}: no {WEIGHTS}{why}")
+    return path
+
+
 def results(name: str | Path) -> dict[str, Any]:
     """What was measured of a model: the `results` of its metrics.json, or nothing.
 
@@ -150,14 +175,17 @@ def results(name: str | Path) -> dict[str, Any]:
 
 
 def _load_directory(directory: Path) -> nn.Module:
-    from vqa.models import MODELS
+    from vqa.models import MODELS, TRANSFORMERS
 
     tensors = _read_weights(directory)
     config = _read_json(directory / "config.json")
-    vocab = _read_json(directory / "vocab.json")
     model_type, version = config.pop("model_type", None), config.pop("format_version", None)
+    if model_type in TRANSFORMERS:
+        raise BadCheckpoint(f"{directory} holds a {model_type} of transformers, which only answers")
     if model_type not in MODELS:
-        raise BadCheckpoint(f"{directory}: model_type {model_type!r} is none of {sorted(MODELS)}")
+        known = sorted((*MODELS, *TRANSFORMERS))
+        raise BadCheckpoint(f"{directory}: model_type {model_type!r} is none of {known}")
+    vocab = _read_json(directory / "vocab.json")
     if version != FORMAT_VERSION:
         raise BadCheckpoint(f"{directory}: format {version!r}, this version reads {FORMAT_VERSION}")
     cls = MODELS[model_type]
@@ -201,13 +229,7 @@ def _read_weights(directory: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = directory / WEIGHTS
-    if not path.is_file():
-        pickles = sorted(
-            p.name for p in directory.glob("*") if p.suffix in {".bin", ".pt", ".pth", ".pkl"}
-        )
-        why = f"; {', '.join(pickles)} is refused: pickles run code when opened" if pickles else ""
-        raise BadCheckpoint(f"{directory}: no {WEIGHTS}{why}")
+    path = weights_of(directory)
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,76 +11,20 @@ from torch import Tensor
 
 from saliency import faithfulness, registry, tokens
 from saliency.types import Explanation, Progress
-from vqa import checkpoints, images
+from vqa import images
 from vqa.describer import Describer
 from vqa.feeler import Feeler
-from vqa.gazer import Gazer
-from vqa.grids import CACHE_BYTES
-from vqa.models import Answer, Answerer, Caption, Captioner, EmojiModel, Feeling, GazeModel
-from vqa.responder import Responder, WhatIf
-from vqa.scorers import AnswerScorer
+from vqa.lineup import Lineup
+from vqa.models import Answer, Caption, Feeling
+from vqa.responder import WhatIf
+from vqa.scorers import QuestionScorer
 
 
-class Engine:
+class Engine(Lineup):
     """Answers questions about pictures, describes them, says where people would look; and why.
 
-    It is safe to share between threads.
-
-    Args:
-        answerer: the model; it is put into eval mode, and learns no more.
-        captioners: models that describe, by name; the first is the one asked if none is named.
-        gaze: model of where people look; None for the answerer's own, if it has one.
-        feelings: model of how texts feel; None for none.
-        cache_bytes: memory for the grids of the pictures seen last, a model.
+    It is safe to share between threads, and takes what a `Lineup` takes.
     """
-
-    def __init__(
-        self,
-        answerer: Answerer,
-        captioners: Mapping[str, Captioner] = MappingProxyType({}),
-        gaze: GazeModel | None = None,
-        feelings: EmojiModel | None = None,
-        *,
-        cache_bytes: int = CACHE_BYTES,
-    ) -> None:
-        self.responder = Responder(answerer, cache_bytes=cache_bytes)
-        self.answerer = self.responder.answerer
-        self.describers = {
-            name: Describer(model, cache_bytes=cache_bytes) for name, model in captioners.items()
-        }
-        gaze = gaze or answerer.gaze
-        self.gazer = None if gaze is None else Gazer(gaze)
-        self.feeler = None if feelings is None else Feeler(feelings)
-
-    @classmethod
-    def load(
-        cls,
-        vqa: str | Path = "vqa",
-        captioners: Sequence[str | Path] = (),
-        gaze: str | Path | None = None,
-        feelings: str | Path | None = None,
-        *,
-        revision: str | None = None,
-    ) -> Engine:
-        """Load models, each a shipped one by name, a local directory, or a Hub id.
-
-        Args:
-            vqa: the model that answers.
-            captioners: the models that describe; none are needed.
-            gaze: the model of where people look; None for the answerer's own, if it has one.
-            feelings: the model of how texts feel; None for none.
-            revision: of `vqa`, if it is a Hub id: branch, tag or commit.
-
-        Raises:
-            BadCheckpoint: naming what is wrong with one of them.
-        """
-        answerer = checkpoints.load_as(Answerer, vqa, revision=revision)
-        return cls(
-            answerer,
-            {str(name): checkpoints.load_as(Captioner, name) for name in captioners},
-            None if gaze is None else checkpoints.load_as(GazeModel, gaze),
-            None if feelings is None else checkpoints.load_as(EmojiModel, feelings),
-        )
 
     def answer(self, picture: images.Source, question: str, *, k: int = 5) -> Answer:
         """Answer one question about a picture; see `Responder.answer`."""
@@ -113,9 +55,9 @@ class Engine:
             BadImage: if the picture cannot be read.
             ValueError: if the engine has no gaze model.
         """
-        if self.gazer is None:
+        if (gazer := self.gazer) is None:
             raise ValueError("there is no gaze model: load the engine with one")
-        return np.asarray(self.gazer.maps([picture])[0])
+        return np.asarray(gazer.maps([picture])[0])
 
     def explain(
         self,
@@ -152,13 +94,13 @@ class Engine:
             CannotExplain: if the model lacks what the method needs.
             ValueError: if there is no such method or option.
         """
-        scorer = self.scorer(question)
-        raw = images.read(picture)
-        targets = self.responder.targets(raw, question, answer, k)
+        responder, raw = self.responder, images.read(picture)
+        scorer = responder.scorer(question, raw, k=k)
+        targets = responder.targets(scorer.answers, raw, question, answer, k)
         options |= {"seed": seed, "progress": progress}
-        with self.responder.lock:
-            found = registry.explain(scorer, self.pixels(raw), targets, method, **options)
-        return _labelled(found, self.answerer.answers)
+        with responder.lock:
+            found = registry.explain(scorer, responder.pixels(raw), targets, method, **options)
+        return _labelled(found, scorer.answers)
 
     def caption(
         self, picture: images.Source, *, beam: int = 3, model: str | None = None, **options: Any
@@ -184,12 +126,13 @@ class Engine:
         Raises:
             ValueError: naming those that there are.
         """
-        if name is None and self.describers:
-            return next(iter(self.describers.values()))
-        if name not in self.describers:
-            have = ", ".join(self.describers) or "none: load the engine with captioners"
+        describers = self.describers
+        if name is None and describers:
+            return next(iter(describers.values()))
+        if name not in describers:
+            have = ", ".join(describers) or "none: load the engine with captioners"
             raise ValueError(f"there is no captioner {name!r}; there are: {have}")
-        return self.describers[name]
+        return describers[name]
 
     def explain_caption(
         self,
@@ -269,9 +212,9 @@ class Engine:
         return found
 
     def _feeler(self) -> Feeler:
-        if self.feeler is None:
+        if (feeler := self.feeler) is None:
             raise ValueError("there is no model of feelings: load the engine with one")
-        return self.feeler
+        return feeler
 
     def counterfactual(
         self,
@@ -294,21 +237,25 @@ class Engine:
             progress: called with (done, total); what it raises ends the work.
 
         Returns:
-            What became of the answer; `before` and `after` are numbers in `answerer.answers`.
+            What became of the answer, with `before` and `after` in words as its labels. A model
+            that writes its answers chooses among those that it found for the whole picture.
 
         Raises:
             BadImage: if the picture cannot be read.
             BadText: if the question is empty or too long.
             NoEvidence: if the explanation has nothing above 0.
         """
-        asked = self.scorer(question), self.pixels(picture), explanation.map
+        responder, raw = self.responder, images.read(picture)
+        scorer, pixels = responder.scorer(question, raw), responder.pixels(raw)
         options: dict[str, Any] = {"fraction": fraction, "seed": seed, "progress": progress}
-        with self.responder.lock:
-            return faithfulness.counterfactual(*asked, **options)
+        with responder.lock:
+            found = faithfulness.counterfactual(scorer, pixels, explanation.map, **options)
+        before, after = (scorer.answers[number] for number in (found.before, found.after))
+        return dataclasses.replace(found, label_before=before, label_after=after)
 
-    def scorer(self, question: str) -> AnswerScorer:
+    def scorer(self, question: str, picture: images.Source | None = None) -> QuestionScorer:
         """A question's answers as scores of the pixels; see `Responder.scorer`."""
-        return self.responder.scorer(question)
+        return self.responder.scorer(question, picture)
 
     def pixels(self, picture: images.Source) -> Tensor:
         """A picture as the answerer sees it, (1, 3, S, S); see `Responder.pixels`."""

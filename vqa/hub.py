@@ -12,40 +12,63 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from vqa.checkpoints import WEIGHTS, BadCheckpoint
 from vqa.sources import one_line
 
 FILES = ("config.json", WEIGHTS, "vocab.json", "metrics.json", "README.md")
+OF_TRANSFORMERS = (  # what a model of transformers has besides
+    "preprocessor_config.json",
+    "processor_config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+)
+WANTED = (*FILES, *OF_TRANSFORMERS)
 PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
+
+Progress = Callable[[int, int], object]  # (bytes that came, all of them)
 
 logger = logging.getLogger(__name__)
 
 
-def pull(repo_id: str, *, revision: str | None = None) -> Path:
+def pull(
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    most: int | None = None,
+    progress: Progress | None = None,
+) -> Path:
     """Fetch a model repository into the Hub cache, or find it there if the Hub gives no answer.
 
     Args:
         repo_id: "org/name".
         revision: branch, tag or commit; None is the main branch.
+        most: bytes that the files may have together; None for no limit.
+        progress: called with (done, total) bytes; what it raises ends the download.
 
     Returns:
-        The folder of that revision, with those of `FILES` that the repository has. Other programs
+        The folder of that revision, with those of `WANTED` that the repository has. Other programs
         share the cache: never write to it.
 
     Raises:
-        BadCheckpoint: if the id is malformed; the repository is unknown, private, gated or without
-            model.safetensors; the revision is unknown; the files cannot be stored; or the Hub gives
-            no answer and the cache has no complete copy.
+        BadCheckpoint: if the id is malformed; the repository is unknown, private, gated, without
+            model.safetensors or larger than `most`; the revision is unknown; the files cannot be
+            stored; or the Hub gives no answer and the cache has no complete copy.
     """
     import httpx2
     from huggingface_hub.errors import HFValidationError
 
     try:
-        return _download(repo_id, revision)
+        return _download(repo_id, revision, most, progress)
     except (
         HFValidationError,
         OSError,  # the Hub's own errors, and the disk's
@@ -54,10 +77,14 @@ def pull(repo_id: str, *, revision: str | None = None) -> Path:
         httpx2.InvalidURL,
         json.JSONDecodeError,
     ) as error:
-        return _copy_or_reason(repo_id, revision, error)
+        folder = _copy_or_reason(repo_id, revision, error)
+    _check_size(repo_id, sum(file.stat().st_size for file in folder.iterdir()), most)
+    return folder
 
 
-def _download(repo_id: str, revision: str | None) -> Path:
+def _download(
+    repo_id: str, revision: str | None, most: int | None, progress: Progress | None
+) -> Path:
     import httpx2
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import RevisionResolutionError
@@ -65,9 +92,15 @@ def _download(repo_id: str, revision: str | None) -> Path:
     api = HfApi()
     # Asked first, within a time limit: by itself snapshot_download waits without one, may retry for
     # 23 s, and takes a cached copy also when the Hub says that the model is not to be had.
-    info = api.model_info(repo_id, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    _check_names(repo_id, sorted(file.rfilename for file in info.siblings or ()))
-    folder = Path(snapshot_download(repo_id, revision=info.sha, allow_patterns=list(FILES)))
+    wait = constants.HF_HUB_ETAG_TIMEOUT
+    info = api.model_info(repo_id, revision=revision, timeout=wait, files_metadata=True)
+    files = info.siblings or ()
+    _check_names(repo_id, sorted(file.rfilename for file in files))
+    total = sum(file.size or 0 for file in files if file.rfilename in WANTED)
+    _check_size(repo_id, total, most)
+    options: dict[str, Any] = {"revision": info.sha, "allow_patterns": list(WANTED)}
+    bar = None if progress is None else _bar(progress, total)
+    folder = Path(snapshot_download(repo_id, tqdm_class=bar, **options))
     # The files came by commit; only now does the cache note which branch that is. So if a download
     # breaks off, the branch still leads to the last whole copy. Losing the note loses no file.
     with suppress(OSError, httpx2.HTTPError, RevisionResolutionError):
@@ -86,6 +119,36 @@ def _check_names(repo_id: str, names: list[str]) -> None:
             f"pickle can run any code; ask its author for {WEIGHTS}"
         )
     raise BadCheckpoint(f"{repo_id!r} has no {WEIGHTS}; it has {_some(names) or 'no files'}")
+
+
+def _check_size(repo_id: str, found: int, most: int | None) -> None:
+    if most is not None and found > most:
+        sizes = f"its files have {found / 1e6:,.0f} MB and the limit is {most / 1e6:,.0f} MB"
+        raise BadCheckpoint(f"{repo_id!r} is too large: {sizes}")
+
+
+def _bar(progress: Progress, total: int) -> type[Any]:
+    """A bar for the Hub's client that draws nothing, and tells of the bytes that came."""
+    from tqdm.auto import tqdm
+
+    came, lock = 0, threading.Lock()  # the files come in several threads
+
+    class Bar(tqdm):  # type: ignore[misc]  # it has no types
+        """One of the client's bars; that of the bytes on the disk says "Reconstructing"."""
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            self.counts = str(options.get("desc")).startswith("Reconstructing")
+            super().__init__(*args, **options | {"disable": True})
+
+        def update(self, n: float | None = 1) -> bool | None:
+            nonlocal came
+            if self.counts:
+                with lock:
+                    came += int(n or 0)
+                    progress(came, total)
+            return None
+
+    return Bar
 
 
 def _copy_or_reason(repo_id: str, revision: str | None, error: Exception) -> Path:
@@ -112,7 +175,7 @@ def _cached(repo_id: str, revision: str | None) -> Path | None:
     try:
         folder = Path(
             snapshot_download(
-                repo_id, revision=revision, allow_patterns=list(FILES), local_files_only=True
+                repo_id, revision=revision, allow_patterns=list(WANTED), local_files_only=True
             )
         )
     except OSError:  # not there, or known to be incomplete

@@ -38,19 +38,23 @@ class Neighbours:
     """
 
     def __init__(self, feeler: Feeler, texts: Mapping[str, Texts], seed: int = 0) -> None:
-        self.feeler = feeler
         rows = [(r.text, t.name_of(r.labels[0])) for t in texts.values() for r in t if r.labels]
         order = np.random.default_rng(seed).permutation(len(rows))[:MOST]
         self.rows = [rows[place] for place in order]
         if not self.rows:
             raise BadData("none of the sentences has a label")
+        self.read_by(feeler)
+
+    def read_by(self, feeler: Feeler) -> None:
+        """Have the texts read by another model from now on."""
         starts = range(0, len(self.rows), 256)
-        parts = [self._read([text for text, _ in self.rows[i : i + 256]]) for i in starts]
-        self.seen = torch.cat(parts).half()  # (N, F), of length 1
+        parts = [read(feeler, [text for text, _ in self.rows[i : i + 256]]) for i in starts]
+        self._reader = feeler, torch.cat(parts).half()  # (N, F), of length 1
 
     def nearest(self, text: str, count: int = 5) -> list[Neighbour]:
         """The texts most like one, the most alike first; the text itself is left out."""
-        likeness = self.seen.float() @ self._read([text])[0]
+        feeler, seen = self._reader
+        likeness = seen.float() @ read(feeler, [text])[0]
         best = likeness.topk(min(count + 1, len(self.rows)))
         found = [
             Neighbour(self.rows[i][0], emoji_of(self.rows[i][1]), min(1.0, value))
@@ -58,12 +62,14 @@ class Neighbours:
         ]
         return [each for each in found if each.text.strip() != text.strip()][:count]
 
-    def _read(self, texts: list[str]) -> torch.Tensor:
-        model = self.feeler.model
-        phrases = model.phrases([tokenize(text) for text in texts])
-        with self.feeler.lock, torch.inference_mode():
-            seen, _ = model.read(model.embed(phrases), phrases.lengths)
-        return F.normalize(seen, dim=1)
+
+def read(feeler: Feeler, texts: list[str]) -> torch.Tensor:
+    """What the heads of a model are given for texts, (N, F), each of length 1."""
+    model = feeler.model
+    phrases = model.phrases([tokenize(text) for text in texts])
+    with feeler.lock, torch.inference_mode():
+        seen, _ = model.read(model.embed(phrases), phrases.lengths)
+    return F.normalize(seen, dim=1)
 
 
 def open_sentences(named: str, split: str = "train") -> dict[str, Texts]:

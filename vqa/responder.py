@@ -1,21 +1,23 @@
-"""An answerer behind plain calls. A picture is encoded once, however often it is asked about."""
+"""Models that answer, behind one set of plain calls: ours here, those of transformers beside it."""
 
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqa import images
 from vqa.encoders import Grid
+from vqa.gazer import Gazer
 from vqa.grids import CACHE_BYTES, Eyes
 from vqa.models import Answer, Answerer
-from vqa.scorers import AnswerScorer
+from vqa.scorers import AnswerScorer, QuestionScorer
 from vqa.text import BadText, Vocab, normalize_answer
 
 
@@ -28,18 +30,35 @@ class WhatIf(NamedTuple):
     pixels: Tensor  # (1, 3, S, S) in [0, 1], the picture with the part hidden
 
 
-class Responder:
-    """Answers questions about pictures; safe to share between threads.
+class Responder(ABC):
+    """Answers questions about pictures; safe to share between threads."""
 
-    Args:
-        answerer: the model; it is put into eval mode, and learns no more.
-        cache_bytes: memory for the grids of the pictures seen last.
-    """
+    network: nn.Module  # in eval mode; it learns no more
+    size: int  # side in pixels of the square that it sees
+    gazer: Gazer | None = None  # of a gaze model of its own
 
-    def __init__(self, answerer: Answerer, *, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self) -> None:
         self.lock = threading.RLock()  # its own thread may ask again, from `progress`
-        self._eyes = Eyes(answerer, self.lock, cache_bytes=cache_bytes)
-        self.answerer = self._eyes.model
+
+    @abstractmethod
+    def look(self, pixels: Tensor, question: str, *, k: int = 5) -> Answer:
+        """Answer one question about pixels (1, 3, S, S) in [0, 1]; errors as of `answer`."""
+
+    @abstractmethod
+    def scorer(
+        self, question: str, picture: images.Source | None = None, *, k: int = 5
+    ) -> QuestionScorer:
+        """A question's answers as scores of the pixels, for any tool of `saliency`.
+
+        Args:
+            question: in English.
+            picture: a model that writes its answers looks for them here; without it has none.
+            k: how many it looks for.
+
+        Raises:
+            BadImage: if the picture cannot be read.
+            BadText: if the question is empty or too long.
+        """
 
     def answer(self, picture: images.Source, question: str, *, k: int = 5) -> Answer:
         """Answer one question about a picture.
@@ -53,13 +72,12 @@ class Responder:
             BadImage: if the picture cannot be read.
             BadText: if the question is empty or too long.
         """
-        ids = self.answerer.question_ids(question)
-        return self._ask(self._eyes.grid(picture), [question], [ids], [0], k)[0]
+        return self.look(self.pixels(picture), question, k=k)
 
     def answer_batch(
         self, pictures: Sequence[images.Source], questions: Sequence[Sequence[str]], *, k: int = 5
     ) -> list[list[Answer]]:
-        """Answer many questions about many pictures in one pass; nothing is cached.
+        """Answer many questions about many pictures; nothing is cached.
 
         Args:
             pictures: B pictures.
@@ -73,15 +91,11 @@ class Responder:
             BadImage: if a picture cannot be read.
             BadText: if a question is empty or too long.
         """
-        if len(pictures) != len(questions):
-            raise ValueError(f"{len(pictures)} pictures, but questions for {len(questions)}")
-        owners = [i for i, asked in enumerate(questions) for _ in asked]
-        flat = [question for asked in questions for question in asked]
-        ids = [self.answerer.question_ids(question) for question in flat]
-        if not flat:
-            return [[] for _ in pictures]
-        answers = iter(self._ask(self._eyes.grids(pictures), flat, ids, owners, k))
-        return [[next(answers) for _ in asked] for asked in questions]
+        squares = map(self.pixels, pictures)
+        return [
+            [self.look(pixels, question, k=k) for question in asked]
+            for pixels, asked in zip(squares, questions, strict=True)
+        ]
 
     def what_if(
         self, picture: images.Source, question: str, hidden: np.ndarray, *, k: int = 5
@@ -106,11 +120,7 @@ class Responder:
         marks = torch.from_numpy(hidden != 0).float()[None, None]
         mask = F.interpolate(marks, size=pixels.shape[-2:], mode="nearest-exact")
         covered = torch.where(mask > 0, pixels.mean(dim=(2, 3), keepdim=True), pixels)
-        with self.lock, torch.inference_mode():
-            grid = self.answerer.encode(covered)
-        ids = self.answerer.question_ids(question)
-        after = self._ask(grid, [question], [ids], [0], k)[0]
-        return WhatIf(before, after, float(mask.mean()), covered)
+        return WhatIf(before, self.look(covered, question, k=k), float(mask.mean()), covered)
 
     def pixels(self, picture: images.Source) -> Tensor:
         """A picture as the model sees it, (1, 3, S, S) in [0, 1]: squashed to its square.
@@ -118,25 +128,23 @@ class Responder:
         Raises:
             BadImage: if the picture cannot be read.
         """
-        return self._eyes.pixels(picture)
-
-    def scorer(self, question: str) -> AnswerScorer:
-        """A question's answers as scores of the pixels, for any tool of `saliency`.
-
-        Raises:
-            BadText: if the question is empty or too long.
-        """
-        return AnswerScorer(self.answerer, question).eval()
+        return images.to_pixels(images.load(picture, min_side=self.size), self.size)
 
     def targets(
-        self, picture: images.Source, question: str, answer: str | None, k: int
+        self,
+        names: Sequence[str],
+        picture: images.Source,
+        question: str,
+        answer: str | None,
+        k: int,
     ) -> list[int]:
         """The numbers of an answer, or of the k likeliest ones.
 
         Args:
+            names: the answers of the question's scorer, in words.
             picture: a path, bytes, file object, PIL picture or array.
             question: in English.
-            answer: one that the model knows; None for the likeliest.
+            answer: one of the names; None for the likeliest.
             k: how many; with `answer`, 1.
 
         Raises:
@@ -144,17 +152,67 @@ class Responder:
             BadText: if the question is empty or too long, or the answer is none that the model has.
             ValueError: if there is an answer and k is not 1.
         """
-        names = self.answerer.answers
         if answer is None:
             return [names.index(text) for text, _ in self.answer(picture, question, k=k).top]
         if k != 1:
             raise ValueError(f"with an answer there is one map, not {k}")
-        if (wanted := normalize_answer(answer)) not in names:
-            raise BadText(
-                f'"{answer}" is none of the {len(names):,} answers that the model knows: '
-                "choose one of its guesses."
-            )
-        return [names.index(wanted)]
+        for wanted in (answer, normalize_answer(answer)):
+            if wanted in names:
+                return [names.index(wanted)]
+        raise BadText(
+            f'"{answer}" is none of the {len(names):,} answers that the model knows: '
+            "choose one of its guesses."
+        )
+
+
+class GridResponder(Responder):
+    """A model of ours that answers. A picture is encoded once, however often it is asked about.
+
+    Args:
+        answerer: the model; it is put into eval mode, and learns no more.
+        cache_bytes: memory for the grids of the pictures seen last.
+    """
+
+    network: Answerer
+
+    def __init__(self, answerer: Answerer, *, cache_bytes: int = CACHE_BYTES) -> None:
+        super().__init__()
+        self._eyes = Eyes(answerer, self.lock, cache_bytes=cache_bytes)
+        self.network = self._eyes.model
+        self.size = answerer.config.encoder.image_size
+        self.gazer = None if answerer.gaze is None else Gazer(answerer.gaze)
+
+    def answer(self, picture: images.Source, question: str, *, k: int = 5) -> Answer:
+        """As of `Responder`; the grid is remembered."""
+        ids = self.network.question_ids(question)
+        return self._ask(self._eyes.grid(picture), [question], [ids], [0], k)[0]
+
+    def answer_batch(
+        self, pictures: Sequence[images.Source], questions: Sequence[Sequence[str]], *, k: int = 5
+    ) -> list[list[Answer]]:
+        """As of `Responder`, in one pass."""
+        if len(pictures) != len(questions):
+            raise ValueError(f"{len(pictures)} pictures, but questions for {len(questions)}")
+        owners = [i for i, asked in enumerate(questions) for _ in asked]
+        flat = [question for asked in questions for question in asked]
+        ids = [self.network.question_ids(question) for question in flat]
+        if not flat:
+            return [[] for _ in pictures]
+        answers = iter(self._ask(self._eyes.grids(pictures), flat, ids, owners, k))
+        return [[next(answers) for _ in asked] for asked in questions]
+
+    def look(self, pixels: Tensor, question: str, *, k: int = 5) -> Answer:
+        """As of `Responder`."""
+        ids = self.network.question_ids(question)
+        with self.lock, torch.inference_mode():
+            grid = self.network.encode(pixels)
+        return self._ask(grid, [question], [ids], [0], k)[0]
+
+    def scorer(
+        self, question: str, picture: images.Source | None = None, *, k: int = 5
+    ) -> AnswerScorer:
+        """As of `Responder`; of all answers, whatever the picture."""
+        return AnswerScorer(self.network, question).eval()
 
     def _ask(
         self, grid: Grid, questions: list[str], ids: list[list[int]], owners: list[int], k: int
@@ -162,8 +220,8 @@ class Responder:
         longest = max(map(len, ids))
         padded = torch.tensor([row + [Vocab.PAD] * (longest - len(row)) for row in ids])
         with self.lock, torch.inference_mode():
-            output = self.answerer(grid.cells, padded, torch.tensor(owners))
+            output = self.network(grid.cells, padded, torch.tensor(owners))
             return [
-                self.answerer.describe(question, output, row, (grid.height, grid.width), k)
+                self.network.describe(question, output, row, (grid.height, grid.width), k)
                 for row, question in enumerate(questions)
             ]

@@ -20,7 +20,13 @@ from vqa.models.answerer import Looked
 from vqa.text import BadText
 
 
-class AnswerScorer(nn.Module):
+class QuestionScorer(nn.Module):
+    """Scores of the answers to one question, as a function of the picture."""
+
+    answers: Sequence[str]  # in words, one a score
+
+
+class AnswerScorer(QuestionScorer):
     """The logits of every answer to one question, as a function of the picture.
 
     Raises:
@@ -31,7 +37,7 @@ class AnswerScorer(nn.Module):
 
     def __init__(self, answerer: Answerer, question: str) -> None:
         super().__init__()
-        self.answerer = answerer
+        self.answerer, self.answers = answerer, answerer.answers
         ids = torch.tensor([answerer.question_ids(question)], device=answerer.temperature.device)
         self.register_buffer("ids", ids, persistent=False)
 

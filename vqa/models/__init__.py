@@ -8,9 +8,11 @@ from vqa.models.emoji import EmojiConfig, EmojiModel, Feeling
 from vqa.models.gaze import GazeConfig, GazeModel
 
 MODELS = {model.model_type: model for model in (Answerer, Captioner, GazeModel, EmojiModel)}
+TRANSFORMERS = ("blip", "vilt")  # answerers of transformers, which `transformers_answerer` runs
 
 __all__ = [
     "MODELS",
+    "TRANSFORMERS",
     "Answer",
     "Answerer",
     "AnswererConfig",

@@ -71,7 +71,7 @@ class Answer:
     """What the model says to one question, and on what grounds."""
 
     text: str
-    probability: float  # calibrated, in 0..1
+    probability: float  # in 0..1; calibrated if the model is ours
     top: tuple[tuple[str, float], ...]  # the likeliest answers, best first
     attention: np.ndarray  # (h, w) float32, sums to 1: where the model looked
     word_weights: tuple[tuple[str, float], ...]  # the question's words, weights sum to 1
