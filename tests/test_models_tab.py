@@ -111,7 +111,7 @@ def built(engine, **options):
 def test_no_event_of_the_tab_is_public_and_a_load_waits_in_no_queue_of_the_model(tiny_checkpoint):
     engine = Engine.load(tiny_checkpoint)
     demo = built(engine, loader=Loader(engine, ["org/*"]))
-    assert list(demo.get_api_info()["named_endpoints"]) == ["/answer"]
+    assert list(demo.get_api_info()["named_endpoints"]) == ["/answer", "/explain"]
     (load,) = (fn for fn in demo.fns.values() if fn.concurrency_id == "loads")
     assert load.concurrency_limit is None  # a second one is told at once, not kept waiting
 
