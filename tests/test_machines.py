@@ -69,7 +69,7 @@ def test_a_lost_worker_is_told_and_a_rerun_ends_the_bulk_answers_as_one_process_
     )
     assert report, said[0]
     done = [part.read_bytes().count(b"\n") // 3 for part in parts]  # three questions a picture
-    assert done[0] == 40 > done[1] > 0
+    assert done[0] == 40 > done[1]
     assert 80 - sum(done) <= int(report[1]) <= 40
     assert shlex.split(report[2]) == ["vqa.batch", *flags]
 
