@@ -89,8 +89,8 @@ def default_models() -> dict[str, Any]:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Load the models and serve the page until interrupted."""
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags of the command line."""
     parser = argparse.ArgumentParser(description="Serve the page.")
     parser.add_argument("--host", help="address to listen on (default: this machine alone)")
     parser.add_argument(
@@ -126,7 +126,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=500,
         help="how large the files of such a model may be, in megabytes (default: 500)",
     )
-    flags = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Load the models and serve the page until interrupted."""
+    flags = parse(arguments)
     for name, value in SWITCHES.items():
         os.environ.setdefault(name, value)
 

@@ -9,11 +9,11 @@ import shutil
 
 import gradio as gr
 import pytest
-from conftest import tiny_answerer, tiny_captioner
+from conftest import tiny_answerer, tiny_captioner, tiny_gaze
 from toy_transformers import save
 
 from app import create_demo
-from ui import answers, cards, models, reasons, why, words
+from ui import answers, cards, evidence, gaze, models, reasons, why, words
 from ui.examples import EXAMPLES
 from vqa import checkpoints, lineup
 from vqa.engine import Engine
@@ -145,6 +145,29 @@ def test_an_answer_of_a_model_that_is_gone_is_not_explained_by_another(vilt, tin
     menu = why.menu(section, engine, "guided_backprop")[section.method]
     assert menu["value"] == "grad_cam"
     assert "guided_backprop" not in dict(menu["choices"]).values()
+
+
+def test_what_blip_writes_is_explained_and_compared_as_any_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr(reasons, "LIVE", {"lime": {"samples": 32}, "occlusion": {"window": 32}})
+    engine = Engine.load(save("blip", tmp_path / "blip"))
+    found = answers.answer(engine, CAT, "what color is it?")
+    states = []
+    reasons.explain(engine, found.asked, "occlusion", states.append)
+    top = found.asked.top[: reasons.TOP]
+    assert states[-1].titles == tuple(evidence.title(*guess) for guess in top)
+    assert len(states[-1].figures) == len(top)
+    assert answers.plain(top[0][0]) in states[-1].line
+    reasons.compare(engine, found.asked, states.append)
+    assert [card["state"] in ("kept", "changed") for card in states[-1].cards] == [True] * 7
+    assert states[-1].status["said"] == "7 methods compared."
+
+
+def test_a_gaze_tab_without_a_gaze_model_any_more_says_so(vilt):
+    engine = Engine(tiny_answerer(gaze=tiny_gaze().config, fusion="gated"))
+    (look,) = (fn.fn for fn in built(engine).fns.values() if fn.name == "look")
+    assert answers.plain(gaze.NO_GAZE) not in look(CAT, "").values()
+    engine.replace(0, lineup.load("vqa", vilt))
+    assert answers.plain(gaze.NO_GAZE) in look(CAT, "").values()
 
 
 def test_a_captioner_that_is_replaced_keeps_its_place_in_the_menu(tmp_path):

@@ -212,7 +212,7 @@ def broken(folder, tmp_path, how):
         ("missing", "missing tensor "),
         ("words", "no tokenizer.json and no vocab.txt"),
         ("more words", "17 words, the network has 16"),
-        ("size", "mismatched_sizes"),
+        ("size", "is (16,), expected (32,)"),
         ("type", "model_type 'bert' is none of"),
         ("config", "config.json: not a JSON object"),
     ],

@@ -57,7 +57,7 @@ class TransformersAnswerer(Responder):
 
     @classmethod
     def load(cls, name: str | Path, *, revision: str | None = None) -> TransformersAnswerer:
-        """Load a model, safetensors only.
+        """Load a model, safetensors only. Tensors that it has no use for are left out.
 
         Args:
             name: its folder, or its Hub id.
@@ -84,6 +84,7 @@ class TransformersAnswerer(Responder):
                 use_safetensors=True,
                 attn_implementation="eager",  # any other tells no weights
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # told below, in words
                 **here,
             )
             processor = AutoImageProcessor.from_pretrained(folder, **here)
@@ -91,8 +92,13 @@ class TransformersAnswerer(Responder):
             made = cls(network, tokenizer, Lens(processor.image_mean, processor.image_std))
         except Exception as error:  # transformers raises errors of many kinds
             raise BadCheckpoint(f"{folder}: {type(error).__name__}: {one_line(error)}") from error
-        if missing := sorted(report["missing_keys"]):
-            raise BadCheckpoint(f"{folder}: missing tensor {', '.join(missing[:5])}")
+        problems = [f"missing tensor {name}" for name in sorted(report["missing_keys"])]
+        problems += [
+            f"tensor {name} is {tuple(found)}, expected {tuple(wanted)}"
+            for name, found, wanted in sorted(report["mismatched_keys"])
+        ]
+        if problems:
+            raise BadCheckpoint(f"{folder}: {'; '.join(problems[:5])}")
         return made
 
     def look(self, pixels: Tensor, question: str, *, k: int = 5) -> Answer:
