@@ -29,7 +29,7 @@ def entry(part: Part) -> dict[str, Any]:
     found = measured(part.folder) if part.folder else None
     return {
         "does": " · ".join(filter(None, (DOES[part.kind], architecture(part)))),
-        "name": part.name,
+        "name": part.title,
         "size": f"{millions(part):.1f} M parameters, {megabytes(part):.1f} MB",
         "numbers": [
             {"value": f"{value:.4g}", "name": name}

@@ -189,11 +189,11 @@ def replaced(loader: Loader, place: int) -> str:
     part = loader.engine.parts[place]
     patterns = ", ".join(map(plain, loader.allow))
     lines = [
-        f"What you load replaces **{plain(part.name)}**, which {cards.DOES[part.kind].lower()}, "
+        f"What you load replaces **{plain(part.title)}**, which {cards.DOES[part.kind].lower()}, "
         "for everybody who uses this page, until the server is started again.",
         f"Allowed here: {patterns}, {loader.most_mb:,} MB at most.",
     ]
-    if (first := loader.first(place)) and first != part.name:
+    if (first := loader.first(place)) and first != part.title:
         lines.append(f"The model at the start was {plain(first)}; its name brings it back.")
     return "\n\n".join(lines)
 

@@ -53,7 +53,7 @@ def labels(engine: Engine) -> list[tuple[str, str]]:
     captioners = [part for part in engine.parts if part.kind == "captioner"]
     kinds = [architecture(part) for part in captioners]
     return [
-        (kind if kinds.count(kind) == 1 else f"{kind}, {Path(part.name).name}", part.key)
+        (kind if kinds.count(kind) == 1 else f"{kind}, {Path(part.title).name}", part.key)
         for kind, part in zip(kinds, captioners, strict=True)
     ]
 

@@ -37,6 +37,12 @@ class Part(NamedTuple):
     network: nn.Module
     folder: Path | None = None  # that it was loaded from; None if it was handed over
 
+    @property
+    def title(self) -> str:
+        """Its name for strangers: of a folder the last part, as the rest is nobody's business."""
+        local = self.folder and Path(self.name) == self.folder
+        return Path(self.name).name if local else self.name
+
 
 class Lineup:
     """Models that answer, describe, say where people would look, and how texts feel.

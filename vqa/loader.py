@@ -23,6 +23,8 @@ Tell = Callable[[str, int, int], object]  # (what is going on, done, total)
 class Loader:
     """Replaces the models of an engine; safe to share between threads.
 
+    Until the new one is there, the old one stays: there has to be memory for both.
+
     Args:
         engine: whose models are replaced, for all who use it.
         allow: patterns of the Hub ids that may be loaded, such as "org/*"; of people whose models
@@ -41,20 +43,20 @@ class Loader:
     ) -> None:
         self.engine, self.allow, self.most_mb = engine, tuple(allow), most_mb
         self.neighbours = neighbours
-        self._first = [(part.name, part.folder) for part in engine.parts]
+        self._first = [(part.title, part.name, part.folder) for part in engine.parts]
         self._busy = threading.Lock()
 
     def first(self, place: int) -> str | None:
-        """The name of the model that a place began with, if it can be loaded again."""
-        name, folder = self._first[place]
-        return name if folder else None
+        """The title of the model that a place began with, if it can be loaded again."""
+        title, _, folder = self._first[place]
+        return title if folder else None
 
     def load(self, place: int, name: str, tell: Tell) -> None:
         """Replace a model by another one of its kind; if that fails, the old one stays.
 
         Args:
             place: in `engine.parts`.
-            name: an allowed Hub id, or the name of the model that the place began with.
+            name: an allowed Hub id, or the title of the model that the place began with.
             tell: called with what is going on; what it raises ends the work.
 
         Raises:
@@ -86,8 +88,11 @@ class Loader:
             tell(f"Downloading {share}", done, total)
 
         tell("Asking the Hub", 0, 1)
-        folder = self._first[place][1] if name == self.first(place) else None
-        folder = folder or pull(name, most=self.most_mb * 10**6, progress=progress)
+        title, first, folder = self._first[place]
+        if name == title and folder:
+            name = first
+        else:
+            folder = pull(name, most=self.most_mb * 10**6, progress=progress)
         tell("Loading it", 0, 1)
         part = self._load(place, name, folder)
         if self.neighbours and isinstance(part.model, Feeler):
