@@ -146,16 +146,19 @@ class FeelingTask(OurTask):
         model.eval()
         scores = {}
         for head in self.measured:
-            parts = list(self.validation.parts(head))
-            guesses = [
-                model(_to(phrases, self.accelerator.device), head)[0] for phrases, _ in parts
-            ]
-            truth = torch.cat([targets for _, targets in parts]) > 0
-            scores[head] = macro_f1(torch.cat(guesses).argmax(1).tolist(), truth.numpy())
+            logits, truth = guesses(model, self.validation, head)
+            scores[head] = macro_f1(logits.argmax(1).tolist(), truth)
         said = ", ".join(f"{head} {score:.4f}" for head, score in scores.items())
         self.accelerator.print(f"macro-F1: {said}")
         return float(np.mean(list(scores.values())))
 
 
-def _to(phrases: Phrases, device: torch.device) -> Phrases:
-    return Phrases(*(each.to(device) for each in phrases))
+@torch.no_grad()
+def guesses(model: EmojiModel, texts: TextSet, head: str) -> tuple[Tensor, np.ndarray]:
+    """Logits (N, labels) of a head for all of its texts, and which labels are right, likewise."""
+    device = next(model.parameters()).device
+    parts = list(texts.parts(head))
+    logits = [
+        model(Phrases(*(each.to(device) for each in phrases)), head)[0] for phrases, _ in parts
+    ]
+    return torch.cat(logits), (torch.cat([targets for _, targets in parts]) > 0).numpy()
