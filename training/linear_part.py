@@ -84,7 +84,8 @@ def _fit(
         for label, weight in enumerate(rare):
             if len(np.unique(marks[:, label])) < 2:
                 continue
-            machine = LinearSVC(C=c, class_weight={1: weight}, random_state=learnt.seed)
+            rarer = {"class_weight": {1: weight}, "random_state": learnt.seed}
+            machine = LinearSVC(C=c, max_iter=10_000, **rarer)
             machine.fit(features, marks[:, label])
             found = torch.from_numpy(machine.coef_[0] * weights)
             model.wide.weight[1:, columns.start + label] = found.float()
@@ -116,7 +117,8 @@ def _share(whole: EmojiModel, deep: EmojiModel, validation: TextSet) -> None:
     """Scale each head's machines by the share that gives the best macro-F1 on validation."""
     shares = {}
     for head in validation.tokens:
-        alone, truth = guesses(deep, validation, head)
+        alone, targets = guesses(deep, validation, head)
+        truth = (targets > 0).numpy()
         added = guesses(whole, validation, head)[0] - alone
         scores = [macro_f1((alone + s * added).argmax(1).tolist(), truth) for s in SHARES]
         shares[head] = float(SHARES[int(np.argmax(scores))])

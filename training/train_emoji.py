@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from training.answer_task import TEMPERATURES, losses_at
-from training.emoji_task import FeelingLoss, FeelingTask, TextSet
+from training.emoji_task import FeelingLoss, FeelingTask, TextSet, guesses
 from training.linear_part import add_linear
 from training.loop import fit
 from training.run import BadSettings, LoopConfig, Run, command, flag
@@ -108,7 +108,6 @@ def train(config: TrainConfig) -> Path:
         count = config.linear_min_count
         best = add_linear(best, texts, held, c=config.linear_c, min_count=count)
         checkpoints.to_storage_precision(best)
-        held = TextSet(validation, best)
     calibrate(best, held, validation)
     return run.end(best, progress.cpu_seconds)
 
@@ -118,9 +117,7 @@ def calibrate(model: EmojiModel, texts: TextSet, heads: Iterable[str]) -> None:
     """Give some heads the temperature that makes the texts' labels likeliest."""
     model.eval()
     for head in heads:
-        losses = torch.zeros(len(TEMPERATURES))
-        for phrases, targets in texts.parts(head):
-            losses += losses_at(TEMPERATURES, model(phrases, head)[0], targets)
+        losses = losses_at(TEMPERATURES, *guesses(model, texts, head))
         model.temperatures[head].fill_(TEMPERATURES[losses.argmin()])
 
 
