@@ -16,7 +16,7 @@ RESULTS = json.loads((REPOSITORY / "benchmarks/results.json").read_text(encoding
 
 
 def test_every_table_is_the_one_that_the_code_makes():
-    tables = "answers captions gaze methods faithfulness latency caption_speed speed"
+    tables = "answers captions gaze feelings methods faithfulness latency caption_speed speed"
     assert re.findall(r"<!-- table: (\w+) -->", README) == tables.split()
     assert filled(README) == README
 
