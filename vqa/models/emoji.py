@@ -177,12 +177,7 @@ class EmojiModel(nn.Module):
             words (B, T), which sum to 1.
         """
         words = vectors[..., : self.config.word_dim]
-        packed = pack_padded_sequence(
-            self.dropout(words), lengths.cpu(), batch_first=True, enforce_sorted=False
-        )
-        states, _ = pad_packed_sequence(
-            self.lstm(packed)[0], batch_first=True, total_length=vectors.shape[1]
-        )
+        states = self._states(self.dropout(words), lengths)
         states = self.dropout(states)
         beyond = torch.arange(vectors.shape[1], device=vectors.device) >= lengths.unsqueeze(1)
         scores = self.importance(states).squeeze(-1).masked_fill(beyond, float("-inf"))
@@ -192,6 +187,13 @@ class EmojiModel(nn.Module):
         count = lengths.unsqueeze(1)
         mean, wide = words.sum(dim=1) / count, vectors[..., self.config.word_dim :].sum(dim=1)
         return torch.cat([attended, highest, mean, wide / count.sqrt()], dim=1), weights
+
+    def _states(self, words: Tensor, lengths: Tensor) -> Tensor:
+        if bool((lengths == words.shape[1]).all()):  # packing would take a third of one text's time
+            return torch.as_tensor(self.lstm(words)[0])
+        packed = pack_padded_sequence(words, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        states = pad_packed_sequence(self.lstm(packed)[0], True, total_length=words.shape[1])[0]
+        return torch.as_tensor(states)
 
     def logits(self, seen: Tensor, head: str) -> Tensor:
         """What `read` returns first -> logits (B, labels) of a head, uncalibrated."""
