@@ -182,7 +182,7 @@ class Run:
         """Save the model with how it was made; returns `output_dir`."""
         output = Path(self.config.output_dir)
         if self.accelerator.is_main_process:
-            for stale in ("README.md", "metrics.json"):  # they speak of the weights that were there
+            for stale in card.STALE:  # they speak of the weights that were there
                 (output / stale).unlink(missing_ok=True)
             checkpoints.save(model, output)
             cpu_hours = round(cpu_seconds * self.accelerator.num_processes / 3600, 2)
@@ -193,7 +193,7 @@ class Run:
                 entry["started_from"] = before
             record(output / "metrics.json", "training", entry)
             if self.config.push_to_hub:
-                (output / "README.md").write_text(card.render(output), encoding="utf-8")
+                card.write(output)
                 self.accelerator.print(publish.push(output, self.config.push_to_hub))
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()

@@ -19,7 +19,9 @@ from vqa.hub import FILES
 from vqa.sources import one_line
 
 CARD = "README.md"
-PICTURES = ("confusion.png",)  # that a card may show
+EXAMPLE = "example.jpg"
+PICTURES = (EXAMPLE, "confusion.png")  # that a card may show
+EVALUATED = ".eval_results"  # folder of what the Hub ranks
 ATTEMPTS = 5
 FIRST_WAIT = 1.0  # seconds before the second attempt; each further one waits twice as long
 BUSY = {429, 500, 502, 503, 504}
@@ -65,7 +67,7 @@ def push(
     checkpoints.load(folder)
     if not (folder / CARD).is_file():
         raise NotPublished(f"{folder} has no card: python -m training.card {folder} writes it")
-    names = (*FILES, *PICTURES)
+    names = [*FILES, *PICTURES, *(f"{EVALUATED}/{f.name}" for f in folder.glob(f"{EVALUATED}/*"))]
     files = {name: folder / name for name in names if (folder / name).is_file()}
     where: dict[str, Any] = {"revision": revision, "pr": pr}
     return _publish("model", repo_id, files, private=private, wait=wait, **where)
