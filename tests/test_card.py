@@ -1,4 +1,4 @@
-"""The cards: their examples run, their pictures show the model, and the Hub can read their numbers."""
+"""The cards: their examples run, their pictures show the model, the Hub can read their numbers."""
 
 import json
 import os

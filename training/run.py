@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -111,6 +111,8 @@ class RunConfig(LoopConfig):
 class HeadFirstConfig(RunConfig):
     """The same for a model whose head first learns on the grids of the frozen encoder."""
 
+    train_split: str = flag("train", "of `data`; of a Hub id also a slice, like validation[:90%%]")
+    validation_split: str = flag("validation", "of `data`, likewise; `also` has none")
     head_epochs: int = flag(8, "with the encoder frozen, on cached grids")
     head_lr: float = flag(2e-3, "of the head while the encoder is frozen")
     cache_dir: str = flag("~/.cache/seewhy", "for the grids of the frozen encoder")
@@ -156,7 +158,11 @@ class Run:
             kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=1))],
         )
         settings = asdict(config)
-        claim(work, {n: v for n, v in settings.items() if n not in ELSEWHERE}, accelerator)
+        defaults = {f.name: f.default for f in fields(config) if f.default is not MISSING}
+        kept, known = (
+            {n: v for n, v in some.items() if n not in ELSEWHERE} for some in (settings, defaults)
+        )
+        claim(work, kept, accelerator, known)
         team.share(work)
         begun = work / "begun.json"  # the tree may change while this trains, or until it is resumed
         if accelerator.is_main_process and not begun.exists():
