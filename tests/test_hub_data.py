@@ -14,6 +14,7 @@ from vqa import checkpoints
 
 TINY = {"image_size": 64, "batch_size": 4, "tune_epochs": 0, "head_epochs": 1, "save_every": 9}
 SMALL = TINY | {"stride": 16, "word_dim": 16, "hidden_dim": 16, "attention_dim": 16}
+SPLITS = ("train", "validation")
 READ = """
 import json
 from vqa.rows import open_rows
@@ -76,20 +77,20 @@ def vqa_v2():
     }
 
 
-def cards(**defaults):
-    """The README of a data set with several configurations."""
+def card_of(default="", **configurations):
+    """The README of a data set with several configurations, each with its splits."""
     lines = ["---", "configs:"]
-    for name, default in defaults.items():
+    for name, splits in configurations.items():
         lines += [f"- config_name: {name}", "  data_files:"]
-        for split in ("train", "validation"):
+        for split in splits:
             lines += [f"  - split: {split}", f"    path: {name}/{split}-*"]
-        lines += ["  default: true"] * default
+        lines += ["  default: true"] * (name == default)
     return "\n".join([*lines, "---", ""]).encode()
 
 
 def tweet_eval():
     """`cardiffnlp/tweet_eval`: a configuration a task, each with the names of its labels."""
-    files = {"README.md": cards(emoji=False, emotion=False)}
+    files = {"README.md": card_of(emoji=SPLITS, emotion=SPLITS)}
     for name, names in (("emoji", FACES), ("emotion", ["joy", "sadness"])):
         features = {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)}
         rows = [{"text": text, "label": label} for text, label in TEXTS]
@@ -100,10 +101,11 @@ def tweet_eval():
 
 def go_emotions():
     """`google-research-datasets/go_emotions`: labels in lists; `simplified` is the default."""
-    files, names = {"README.md": cards(raw=False, simplified=True)}, ["optimism", "grief"]
+    card, names = card_of("simplified", raw=["train"], simplified=SPLITS), ["optimism", "grief"]
     labels = datasets.Sequence(datasets.ClassLabel(names=names))
     features = {"text": datasets.Value("string"), "labels": labels, "id": datasets.Value("string")}
     rows = [{"text": text, "labels": [label], "id": f"e{label}"} for text, label in TEXTS]
+    files = {"README.md": card}
     files["simplified/train-00000-of-00001.parquet"] = parquet(rows[1:], features)
     files["simplified/validation-00000-of-00001.parquet"] = parquet(rows[:9], features)
     raw = {"text": datasets.Value("string"), "grief": datasets.Value("int32")}
@@ -135,8 +137,8 @@ def hub():
 def train(hub, tmp_path, script, **flags):
     """The model that a training script makes of data of the Hub, and what is kept of how."""
     flags |= {"output_dir": tmp_path / "run"}
-    if script != "emoji":
-        flags |= {"cache_dir": tmp_path / "cache"} if "head_epochs" in flags else {}
+    if "head_epochs" in flags:
+        flags["cache_dir"] = tmp_path / "cache"
     words = [word for name, value in flags.items() for word in (f"--{name}", value)]
     done = run(hub, tmp_path, "-m", f"training.train_{script}", *words)
     assert done.returncode == 0, done.stderr[-3000:]
