@@ -42,7 +42,7 @@ import evaluate
 from widget import page
 
 METRIC = str(Path(__file__).with_name("{name}.py"))
-page(lambda: evaluate.load(METRIC, keep_in_memory=True), **{example!r}).launch()
+page(lambda: evaluate.load(METRIC, keep_in_memory=True), {example}).launch()
 """
 _ABOUT = """
 # {name}
@@ -53,7 +53,7 @@ _ABOUT = """
 import evaluate
 
 metric = evaluate.load("{repo_id}")
-metric.compute(**{example!r})
+metric.compute({example})
 ```
 
 {info.inputs_description}
@@ -72,17 +72,22 @@ def files(root: Path, metric: str, repo_id: str) -> dict[str, bytes]:
         metric: one of `METRICS`.
         repo_id: of the Space, "org/name".
     """
-    name, example = repo_id.rpartition("/")[2], METRICS[metric]
+    name = repo_id.rpartition("/")[2]
     sources = _flat(root, root / "vqa" / "metrics" / f"{metric}.py", name)
     packages = {"evaluate", "datasets"}.union(*map(_packages, sources.values()))
     texts = {
         **sources,
         "widget.py": (root / "vqa" / "metrics" / "widget.py").read_text(encoding="utf-8"),
-        "app.py": _APP.format(name=name, example=example),
+        "app.py": _APP.format(name=name, example=_example(metric)),
         "requirements.txt": _requirements(root, packages),
         CARD: _card(root, metric, repo_id),
     }
     return {path: text.encode() for path, text in texts.items()}
+
+
+def _example(metric: str) -> str:
+    """The arguments of a call."""
+    return ", ".join(f"{name}={value!r}" for name, value in METRICS[metric].items())
 
 
 def _flat(root: Path, path: Path, name: str) -> dict[str, str]:
@@ -128,7 +133,7 @@ def _card(root: Path, metric: str, repo_id: str) -> str:
         "app_file": "app.py",
         "tags": ["evaluate", "metric"],
     }
-    about = {"name": settings["title"], "repo_id": repo_id, "example": METRICS[metric]}
+    about = {"name": settings["title"], "repo_id": repo_id, "example": _example(metric)}
     card = RepoCard("---\n{}\n---\n" + _ABOUT.format(info=kind().info, **about))
     for name, value in settings.items():
         card.data[name] = value
