@@ -11,7 +11,7 @@ import torch
 
 from vqa.models import EmojiConfig, EmojiModel
 from vqa.text import Vocab
-from vqa.tweets import tokenize
+from vqa.tweets import ngrams, tokenize
 
 GOOD = ("happy", "glad", "lovely")
 BAD = ("sad", "awful", "angry")
@@ -38,17 +38,20 @@ def tiny_emoji(seed: int = 0) -> EmojiModel:
     """An untrained model that knows the words of `TEXTS`."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        words = Vocab.build([[token.spelling for token in tokenize(text)] for text, _ in TEXTS])
+        spelt = [[token.spelling for token in tokenize(text)] for text, _ in TEXTS]
+        words = Vocab.build(spelt)
+        hashed = sorted({number for row in spelt for pair in ngrams(row) for number in pair})
         heads = {"face": tuple(FACES), "mood": tuple(MOODS)}
         config = EmojiConfig(
             len(words),
             {"face": 2, "mood": 2},
             word_dim=8,
             buckets=97,
-            pair_buckets=89,
+            num_ngrams=len(hashed),
             hidden_dim=8,
         )
         model = EmojiModel(config, words, heads).eval()
+        model.known.copy_(torch.tensor(hashed))
         torch.nn.init.normal_(model.wide.weight, std=0.1)
         for parameter in model.parameters():  # the start is so small that all texts feel alike
             if parameter.ndim > 1:

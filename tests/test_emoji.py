@@ -15,7 +15,7 @@ from vqa.feeler import EMOJI, UNKNOWN, Feeler, emoji_of
 from vqa.models import EmojiConfig, EmojiModel
 from vqa.models.emoji import Phrases
 from vqa.text import BadText, Vocab
-from vqa.tweets import MAX_CHARACTERS, bucket, tokenize
+from vqa.tweets import MAX_CHARACTERS, tokenize
 
 MIXED = [*(text for text, _ in TEXTS), "", "never seen zzz 😀", "so " * 300, "happy", "م"]
 
@@ -199,16 +199,21 @@ def test_what_cannot_be_explained_is_named(feeler):
         explain_tokens(scorer, vectors, [0], steps=0)
 
 
-def test_the_linear_part_adds_what_words_and_pairs_have(feeler):
+def test_the_linear_part_adds_what_known_words_and_pairs_have(feeler):
     model = feeler.model
-    phrases = model.phrases([tokenize("so sad")])
+    phrases = model.phrases([tokenize("so sad"), tokenize("so zzz today")])
+    assert (phrases.ngrams > 0).tolist() == [
+        [[True, True], [True, True], [False, False]],
+        [[True, True], [False, False], [True, False]],
+    ]
     before = model(phrases, "mood")[0]
     with torch.no_grad():
-        row = model.wide.weight[bucket("so sad", 89)]
+        row = model.wide.weight[phrases.ngrams[0, 1, 1]]  # "so sad"
         row += torch.tensor([0.0, 0.0, 3.0, -1.0])  # face's two labels, then mood's
         after = model(phrases, "mood")[0]
         row -= torch.tensor([0.0, 0.0, 3.0, -1.0])
-    torch.testing.assert_close(after - before, torch.tensor([[3.0, -1.0]]) / 2**0.5)
+    expected = torch.tensor([[3.0, -1.0], [0.0, 0.0]]) / 2**0.5
+    torch.testing.assert_close(after - before, expected)
 
 
 def test_dropped_words_are_dropped_in_training_alone():

@@ -50,7 +50,6 @@ def config(data, tmp_path):
         lr=0.02,
         word_dim=16,
         buckets=211,
-        pair_buckets=101,
         hidden_dim=8,
         dropout=0.1,
         batch_size=8,

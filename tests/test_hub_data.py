@@ -190,7 +190,7 @@ def test_tweet_eval_and_go_emotions_train_a_model_of_feelings(hub, tmp_path):
     hub.create("datasets/google-research-datasets/go_emotions").commit(go_emotions())
     data = "emoji=cardiffnlp/tweet_eval,emotion=cardiffnlp/tweet_eval,"
     data += "goemotions=google-research-datasets/go_emotions"
-    sizes = {"word_dim": 8, "buckets": 31, "pair_buckets": 31, "hidden_dim": 4, "epochs": 1}
+    sizes = {"word_dim": 8, "buckets": 31, "linear_min_count": 1, "hidden_dim": 4, "epochs": 1}
     model, made = train(hub, tmp_path, "emoji", data=data, word_min_count=1, **sizes)
     assert made["data"] == data
     assert model.labels == {

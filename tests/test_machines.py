@@ -95,7 +95,6 @@ def config(tmp_path):
         lr=0.02,
         word_dim=16,
         buckets=211,
-        pair_buckets=101,
         hidden_dim=8,
         dropout=0.0,
         word_dropout=0.0,

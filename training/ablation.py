@@ -48,7 +48,7 @@ PLANS = {
     ),
     "answer": Plan(
         "training.train_vqa",
-        {"head_epochs": "3", "ema": "0.99"},
+        {"head_epochs": "3", "ema": "0.99", "dropout": "0.3"},
         {
             "gaze, gated prior": GATED,
             "gaze of other pictures, gated prior": GATED | {"wrong_gaze": "true"},

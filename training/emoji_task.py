@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -89,13 +89,6 @@ class TextSet:
             self._planned = epoch, plan
         return self._planned[1]
 
-    def parts(self, head: str, size: int = 256) -> Iterator[tuple[Phrases, Tensor]]:
-        """All texts of a head in order, with their targets, a batch at a time."""
-        tokens, targets = self.tokens[head], self.targets[head]
-        for start in range(0, len(tokens), size):
-            part = slice(start, start + size)
-            yield self.model.phrases(tokens[part]), targets[part]
-
 
 class FeelingLoss(nn.Module):
     """Summed cross-entropy; a label counts by the square root of how rare it is.
@@ -146,16 +139,21 @@ class FeelingTask(OurTask):
         model.eval()
         scores = {}
         for head in self.measured:
-            parts = list(self.validation.parts(head))
-            guesses = [
-                model(_to(phrases, self.accelerator.device), head)[0] for phrases, _ in parts
-            ]
-            truth = torch.cat([targets for _, targets in parts]) > 0
-            scores[head] = macro_f1(torch.cat(guesses).argmax(1).tolist(), truth.numpy())
+            logits, targets = guesses(model, self.validation, head)
+            scores[head] = macro_f1(logits.argmax(1).tolist(), (targets > 0).numpy())
         said = ", ".join(f"{head} {score:.4f}" for head, score in scores.items())
         self.accelerator.print(f"macro-F1: {said}")
         return float(np.mean(list(scores.values())))
 
 
-def _to(phrases: Phrases, device: torch.device) -> Phrases:
-    return Phrases(*(each.to(device) for each in phrases))
+@torch.no_grad()
+def guesses(
+    model: EmojiModel, texts: TextSet, head: str, batch_size: int = 256
+) -> tuple[Tensor, Tensor]:
+    """Logits (N, labels) of a head for all of its texts in order, and their targets, likewise."""
+    device, tokens = next(model.parameters()).device, texts.tokens[head]
+    logits = []
+    for start in range(0, len(tokens), batch_size):
+        phrases = model.phrases(tokens[start : start + batch_size])
+        logits.append(model(Phrases(*(each.to(device) for each in phrases)), head)[0].cpu())
+    return torch.cat(logits), texts.targets[head]

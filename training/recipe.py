@@ -25,12 +25,20 @@ def _recipe(config: dict[str, Any]) -> str:
         return f"Weights averaged: {1 - share:g} of {before}, {share:g} of {after}."
     if "word_dropout" in config:
         sets = " and ".join(config["data"].replace("=", " of ").split(","))
+        linear = (
+            "; then a linear part, fitted by support vector machines (C "
+            f"{config['linear_c']:g}) on words and pairs of words seen "
+            f"{config['linear_min_count']} times, was added"
+            if config.get("linear_c")
+            else ""
+        )
         return (
             f"{config['epochs']} epochs (AdamW, learning rate {config['lr']:g}, "
             f"{config['batch_size']} texts a step), cross-entropy weighed by the square root of "
             f"how rare a label is (label smoothing {config['smoothing']:g}), words dropped at "
             f"{config['word_dropout']:g}, averaged weights (decay {config['ema']:g}), on the train "
-            f"splits of {sets}; a set's share is like its size to the power {config['power']:g}."
+            f"splits of {sets}; a set's share is like its size to the power {config['power']:g}"
+            f"{linear}."
         )
     gaze, captions = "kl" in config, "critical_epochs" in config
     part = "decoder" if gaze or captions else "head"

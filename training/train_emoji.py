@@ -6,10 +6,11 @@ r"""Train the model of feelings.
 or with data of the Hub, of which the configuration of that name is taken, if there is one:
 `--data emoji=cardiffnlp/tweet_eval,goemotions=google-research-datasets/go_emotions`.
 
-Each set of labels gets a head of its name; all are learnt together. A set without a validation
-split is learnt from, but not measured. Run the same command again to resume; on several processes
-run it under `torchrun --nproc_per_node N -m training.train_emoji ...`. States and TensorBoard logs
-are in `<output_dir>.state`.
+Each set of labels gets a head of its name; all are learnt together, and a linear part is fitted and
+added at the end. A set without a validation split is learnt from, but not measured. Run the same
+command again to resume; on several processes run it under
+`torchrun --nproc_per_node N -m training.train_emoji ...`. States and TensorBoard logs are in
+`<output_dir>.state`.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from training.answer_task import TEMPERATURES, losses_at
-from training.emoji_task import FeelingLoss, FeelingTask, TextSet
+from training.emoji_task import FeelingLoss, FeelingTask, TextSet, guesses
+from training.linear_part import add_linear
 from training.loop import fit
 from training.run import BadSettings, LoopConfig, Run, command, flag
 from vqa import checkpoints
@@ -39,10 +40,12 @@ class TrainConfig(LoopConfig):
 
     epochs: int = flag(8, "as many texts as there are, each")
     lr: float = flag(2e-3, "learning rate")
-    wide_lr: float = flag(0.05, "of the linear part, whose words are seldom seen")
     word_dim: int = flag(128, "of words and of character n-grams")
     buckets: int = flag(32768, "character n-grams are hashed into so many")
-    pair_buckets: int = flag(65536, "words and pairs of words, for the linear part, likewise")
+    linear_c: float = flag(
+        0.3, "of the linear part: the larger, the less it is regularised; 0: none"
+    )
+    linear_min_count: int = flag(2, "texts that have a word or a pair of words it knows")
     hidden_dim: int = flag(160, "LSTM state, a direction")
     dropout: float = flag(0.5, "on words, states and the heads' input")
     word_dropout: float = flag(0.1, "share of the words that are not seen in training")
@@ -64,7 +67,7 @@ def build(config: TrainConfig, learnt: Mapping[str, Texts]) -> EmojiModel:
         labels[head] = texts.names or tuple(map(texts.name_of, range(count)))
     spelt = ([t.spelling for t in tokenize(row.text)] for texts in learnt.values() for row in texts)
     words = Vocab.build(spelt, config.word_min_count)
-    kept = ("word_dim", "buckets", "pair_buckets", "hidden_dim", "dropout", "word_dropout")
+    kept = ("word_dim", "buckets", "hidden_dim", "dropout", "word_dropout")
     heads = {head: len(names) for head, names in labels.items()}
     sizes = {name: getattr(config, name) for name in kept}
     return EmojiModel(EmojiConfig(len(words), heads, **sizes), words, labels)
@@ -94,25 +97,22 @@ def train(config: TrainConfig) -> Path:
         FeelingLoss(model, texts, config.smoothing),
         train=texts,
         validation=TextSet(validation, model),
-        groups=_groups(model, config),
+        groups=[
+            {"params": model.parameters(), "lr": config.lr, "weight_decay": config.weight_decay}
+        ],
         accelerator=run.accelerator,
         best=run.work / "best",
         measured=measured,
     )
     progress = fit(task, config.schedule(config.epochs), run.accelerator, run.work / "states")
     best = checkpoints.load_as(EmojiModel, task.best)
-    calibrate(best, TextSet(validation, best), validation)
+    held = TextSet(validation, best)
+    if config.linear_c:
+        count = config.linear_min_count
+        best = add_linear(best, texts, held, c=config.linear_c, min_count=count)
+        checkpoints.to_storage_precision(best)
+    calibrate(best, held, validation)
     return run.end(best, progress.cpu_seconds)
-
-
-def _groups(model: EmojiModel, config: TrainConfig) -> list[dict[str, Any]]:
-    """Adam moves a weight by its rate whenever it is used: what is rare needs a high one."""
-    wide = {name for name, _ in model.named_parameters() if name.startswith("wide.")}
-    groups = [
-        ([p for n, p in model.named_parameters() if (n in wide) is of_wide], lr)
-        for of_wide, lr in ((False, config.lr), (True, config.wide_lr))
-    ]
-    return [{"params": p, "lr": lr, "weight_decay": config.weight_decay} for p, lr in groups if p]
 
 
 @torch.no_grad()
@@ -120,9 +120,7 @@ def calibrate(model: EmojiModel, texts: TextSet, heads: Iterable[str]) -> None:
     """Give some heads the temperature that makes the texts' labels likeliest."""
     model.eval()
     for head in heads:
-        losses = torch.zeros(len(TEMPERATURES))
-        for phrases, targets in texts.parts(head):
-            losses += losses_at(TEMPERATURES, model(phrases, head)[0], targets)
+        losses = losses_at(TEMPERATURES, *guesses(model, texts, head))
         model.temperatures[head].fill_(TEMPERATURES[losses.argmin()])
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -88,14 +89,27 @@ def grams(spelling: str, buckets: int) -> tuple[int, ...]:
     framed = f"<{spelling[:LONGEST_WORD]}>"
     shortest, longest = GRAMS
     return tuple(
-        zlib.crc32(framed[start : start + size].encode("utf-8", "surrogatepass")) % buckets
+        _hashed(framed[start : start + size]) % buckets
         for size in range(shortest, longest + 1)
         for start in range(max(1, len(framed) - size + 1))
     )
 
 
-@lru_cache(maxsize=500_000)
-def bucket(text: str, buckets: int) -> int:
-    """A spelling, or some with spaces between, hashed: a number below `buckets`, the same on every
-    machine."""
-    return zlib.crc32(text.encode("utf-8", "surrogatepass")) % buckets
+def ngrams(spellings: Sequence[str]) -> list[tuple[int, int]]:
+    """Each spelling of a text hashed, and each with the one before it; the same on every machine.
+
+    Args:
+        spellings: of the text's tokens, in order.
+
+    Returns:
+        Two numbers of 32 bits a token.
+    """
+    befores = ["", *spellings]
+    return [
+        (_hashed(word), _hashed(f"{before} {word}"))
+        for before, word in zip(befores, spellings, strict=False)
+    ]
+
+
+def _hashed(text: str) -> int:
+    return zlib.crc32(text.encode("utf-8", "surrogatepass"))

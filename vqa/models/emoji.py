@@ -4,8 +4,8 @@ A word is its own vector plus the mean of those of its character n-grams. The st
 twice, by attention (Yang et al., "Hierarchical Attention Networks", 2016) and by their maximum
 (Conneau et al., "Supervised Learning of Universal Sentence Representations", 2017), beside the mean
 of the words themselves. All heads share all of that, and differ in one linear layer. To its logits
-every word and every pair of neighbours adds some of its own, as in a linear model: wide and deep
-(Cheng et al. 2016).
+every known word and pair of neighbours adds some of its own, as in a linear model: wide and deep
+(Cheng et al. 2016). `training.linear_part` fits these.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class EmojiConfig:
     heads: dict[str, int]  # how many labels each set has
     word_dim: int = 128  # of words and of character n-grams
     buckets: int = 32768  # character n-grams are hashed into so many
-    pair_buckets: int = 65536  # words and pairs of words, for the linear part, likewise; 0: none
+    num_ngrams: int = 0  # words and pairs of words that the linear part knows; 0: it has none
     hidden_dim: int = 160  # LSTM state, a direction
     dropout: float = 0.5  # on words, states and the heads' input
     word_dropout: float = 0.1  # share of the words that are not seen in training
@@ -60,7 +60,7 @@ class Phrases(NamedTuple):
     forms: Tensor  # (B, T) int64, which of the U different spellings each word has
     grams: Tensor  # (G,) int64, the hashed n-grams of all spellings in a row
     starts: Tensor  # (U,) int64, where those of each spelling begin
-    pairs: Tensor  # (B, T, 2) int64, each word hashed, and each with the one before it
+    ngrams: Tensor  # (B, T, 2) int64, the linear part's rows of each word, and of it and the last
     lengths: Tensor  # (B,) int64, at least 1
 
 
@@ -69,6 +69,7 @@ class EmojiModel(nn.Module):
 
     Config = EmojiConfig
     model_type = "emoji"
+    known: Tensor  # (num_ngrams,) int64, their hashes in order
 
     def __init__(
         self, config: EmojiConfig, words: Vocab, labels: dict[str, tuple[str, ...]]
@@ -86,9 +87,10 @@ class EmojiModel(nn.Module):
             nn.init.normal_(table.weight, std=0.1)
         with torch.no_grad():
             self.embedding.weight[Vocab.PAD] = 0
-        self.wide_dim = sum(config.heads.values()) if config.pair_buckets else 0
-        if config.pair_buckets:
-            self.wide = nn.Embedding(config.pair_buckets, self.wide_dim)
+        self.wide_dim = sum(config.heads.values()) if config.num_ngrams else 0
+        if config.num_ngrams:  # row 0 is for those that are not known
+            self.register_buffer("known", torch.arange(config.num_ngrams))
+            self.wide = nn.Embedding(config.num_ngrams + 1, self.wide_dim, padding_idx=0)
             nn.init.zeros_(self.wide.weight)
         self.lstm = nn.LSTM(width, hidden, batch_first=True, bidirectional=True)
         self.importance = nn.Linear(2 * hidden, 1)
@@ -134,23 +136,20 @@ class EmojiModel(nn.Module):
             padded([[forms[form] for form in row] for row in spelt]),
             torch.tensor(list(chain(*hashed))),
             starts,
-            self._pairs(spelt, longest),
+            self._rows(spelt, longest),
             torch.tensor([len(row) for row in spelt]),
         )
 
-    def _pairs(self, spelt: list[list[str]], longest: int) -> Tensor:
-        buckets = self.config.pair_buckets
-        if not buckets:
-            return torch.zeros(len(spelt), longest, 2, dtype=torch.long)
-        rows = [
-            [
-                (tweets.bucket(word, buckets), tweets.bucket(f"{before} {word}", buckets))
-                for before, word in zip(["", *row], row, strict=False)
-            ]
-            + [(0, 0)] * (longest - len(row))
-            for row in spelt
-        ]
-        return torch.tensor(rows).view(len(spelt), longest, 2)
+    def _rows(self, spelt: list[list[str]], longest: int) -> Tensor:
+        rows = torch.zeros(len(spelt), longest, 2, dtype=torch.long)
+        if not self.config.num_ngrams or not spelt:
+            return rows
+        hashed = torch.tensor(list(chain(*map(tweets.ngrams, spelt))), device=self.known.device)
+        found = torch.searchsorted(self.known, hashed).clamp(max=len(self.known) - 1)
+        lengths = torch.tensor([len(row) for row in spelt])
+        inside = torch.arange(longest) < lengths.unsqueeze(1)
+        rows[inside] = ((found + 1) * (self.known[found] == hashed)).cpu()
+        return rows
 
     def embed(self, phrases: Phrases) -> Tensor:
         """Texts -> a vector a word, (B, T, D); 0 on padding. D is word_dim, and as much as all
@@ -158,8 +157,7 @@ class EmojiModel(nn.Module):
         spelling = self.spelling(phrases.grams, phrases.starts)[phrases.forms]
         vectors = self.embedding(phrases.ids) + spelling
         if self.wide_dim:
-            added = self.dropout(self.wide(phrases.pairs).sum(dim=2))
-            vectors = torch.cat([vectors, added], dim=2)
+            vectors = torch.cat([vectors, self.wide(phrases.ngrams).sum(dim=2)], dim=2)
         known = phrases.ids != Vocab.PAD
         if self.training and self.config.word_dropout:
             known = known & (
