@@ -19,10 +19,11 @@ from training import card, example
 from vqa import checkpoints
 from vqa.measured import MAIN
 from vqa.models import EmojiModel
-from vqa.publish import CARD, EVALUATED, EXAMPLE
+from vqa.publish import CARD, EVALUATED, EXAMPLE, PICTURES
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = sorted(p.parent for p in checkpoints.SHIPPED.glob("*/model.safetensors"))
+SEEING = [folder for folder in FOLDERS if checkpoints.type_of(folder) in example.EXAMPLES]
 shipped = pytest.mark.parametrize("folder", FOLDERS, ids=[folder.name for folder in FOLDERS])
 MADE = {"command": "python -m training.train_emoji", "commit": "0" * 40}
 RECIPE = {"data": "emoji=a", "epochs": 1, "lr": 0.1, "batch_size": 8, "smoothing": 0.0, "ema": 0.9}
@@ -57,14 +58,23 @@ def test_the_example_of_a_card_runs(folder, tmp_path):
 
 
 @shipped
-def test_a_card_shows_what_the_model_does_and_says_it_in_words(folder):
+def test_the_pictures_of_a_card_are_there_small_and_told_in_words(folder):
+    shown = re.findall(r"!\[(.+)\]\((.+)\)", card_of(folder))
+    assert shown
+    for words, name in shown:
+        assert len(words.split()) > 10
+        assert name in PICTURES
+        assert 0 < (folder / name).stat().st_size < 150_000
+
+
+@pytest.mark.parametrize("folder", SEEING, ids=[folder.name for folder in SEEING])
+def test_a_card_shows_what_the_model_does_with_a_photo(folder):
     kept = folder / EXAMPLE
     fresh = example.draw(folder)
     with Image.open(kept) as picture:
         assert picture.size == fresh.picture.size
         shift = np.abs(np.asarray(picture, float) - np.asarray(fresh.picture, float))
     assert shift.mean() < 4  # what JPEG loses
-    assert kept.stat().st_size < 150_000
     words, link = re.search(r"!\[(.+)\]\((.+)\)", card_of(folder)).groups()
     assert (words, link) == (fresh.words, EXAMPLE)
     assert fresh.credit in card_of(folder)
