@@ -24,22 +24,7 @@ def _recipe(config: dict[str, Any]) -> str:
         share = config["weight"]
         return f"Weights averaged: {1 - share:g} of {before}, {share:g} of {after}."
     if "word_dropout" in config:
-        sets = " and ".join(config["data"].replace("=", " of ").split(","))
-        linear = (
-            "; then a linear part, fitted by support vector machines (C "
-            f"{config['linear_c']:g}) on words and pairs of words seen "
-            f"{config['linear_min_count']} times, was added"
-            if config.get("linear_c")
-            else ""
-        )
-        return (
-            f"{config['epochs']} epochs (AdamW, learning rate {config['lr']:g}, "
-            f"{config['batch_size']} texts a step), cross-entropy weighed by the square root of "
-            f"how rare a label is (label smoothing {config['smoothing']:g}), words dropped at "
-            f"{config['word_dropout']:g}, averaged weights (decay {config['ema']:g}), on the train "
-            f"splits of {sets}; a set's share is like its size to the power {config['power']:g}"
-            f"{linear}."
-        )
+        return _texts(config)
     gaze, captions = "kl" in config, "critical_epochs" in config
     part = "decoder" if gaze or captions else "head"
     if config.get("only_backward"):
@@ -79,6 +64,26 @@ def _recipe(config: dict[str, Any]) -> str:
             f"; an auxiliary loss on the objects in a picture (weight {config['object_weight']:g})"
         )
     return ", then ".join(stages) + f", {rest}."
+
+
+def _texts(config: dict[str, Any]) -> str:
+    """The same for a model of texts."""
+    sets = " and ".join(config["data"].replace("=", " of ").split(","))
+    linear = (
+        "; then a linear part, fitted by support vector machines (C "
+        f"{config['linear_c']:g}) on words and pairs of words seen "
+        f"{config['linear_min_count']} times, was added"
+        if config.get("linear_c")
+        else ""
+    )
+    return (
+        f"{config['epochs']} epochs (AdamW, learning rate {config['lr']:g}, "
+        f"{config['batch_size']} texts a step), cross-entropy weighed by the square root of "
+        f"how rare a label is (label smoothing {config['smoothing']:g}), words dropped at "
+        f"{config['word_dropout']:g}, averaged weights (decay {config['ema']:g}), on the train "
+        f"splits of {sets}; a set's share is like its size to the power {config['power']:g}"
+        f"{linear}."
+    )
 
 
 def _loss(config: dict[str, Any]) -> str:
