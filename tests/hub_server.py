@@ -158,8 +158,9 @@ def data_tree(hub: HubServer, request: Handler, repo_id: str, rev: str, folder: 
     return Reply.of(entries + [tree_entry(*file) for file in files.items()])
 
 
-def resolve_data(hub: HubServer, request: Handler, repo_id: str, rev: str, path: str) -> Reply:
-    return resolve(hub, request, f"datasets/{repo_id}", rev, path)
+def resolve_other(hub: HubServer, request: Handler, kind: str, repo_id: str, **at: str) -> Reply:
+    """A file of what is no model."""
+    return resolve(hub, request, f"{kind}/{repo_id}", **at)
 
 
 def resolve(hub: HubServer, request: Handler, repo_id: str, rev: str, path: str) -> Reply:
@@ -215,7 +216,7 @@ ROUTES: list[Route] = [
     ("GET", rf"/api/{KIND}/{ID}/revision/{REV}", repo_info),
     ("GET", rf"/api/models/{ID}/tree/{REV}", tree),
     ("GET", rf"/api/datasets/{ID}/tree/{REV}(?:/(?P<folder>.+))?", data_tree),
-    ("HEAD|GET", rf"/datasets/{ID}/resolve/{REV}/(?P<path>.+)", resolve_data),
+    ("HEAD|GET", rf"/{KIND}/{ID}/resolve/{REV}/(?P<path>.+)", resolve_other),
     ("HEAD|GET", rf"/{ID}/resolve/{REV}/(?P<path>.+)", resolve),
 ]
 

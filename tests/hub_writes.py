@@ -92,6 +92,8 @@ def commit(hub: HubServer, request: Handler, kind: str, repo_id: str, rev: str) 
                 if value["oid"] not in hub.stored:
                     raise Refused(422, f"LFS object {value['oid']} was not uploaded")
                 files[value["path"]] = hub.stored[value["oid"]]
+            case "deletedFile":
+                del files[value["path"]]
     pull_request = "create_pr=1" in request.path
     number = sum(name.startswith("refs/pr/") for name in repo.refs) + 1
     sha = repo.commit(files, f"refs/pr/{number}" if pull_request else rev)

@@ -22,7 +22,8 @@ ALLOWED = {  # who may import whom
     "app": {"app", "ui", "vqa"},
     "benchmarks": {"benchmarks", "training", "vqa", "saliency"},
 }
-EXPLAINING = {"engine.py", "as_data.py", "__main__.py"}  # of vqa: what stands above the models
+# of vqa: what stands above the models
+EXPLAINING = {"engine.py", "as_data.py", "__main__.py", "gaze_scores.py"}
 CARDS = sorted(p.parent for p in (REPOSITORY / "model_cards").glob("*/model.safetensors"))
 
 

@@ -11,9 +11,9 @@ from scipy.ndimage import gaussian_filter
 import vqa.batch
 from saliency.fixations import SIZE, count_map, density
 from training import score
-from training.gaze_scores import GazeScores, gaze_scores
 from vqa import checkpoints
 from vqa.gazer import Gazer
+from vqa.metrics.gaze_scores import GazeScores, gaze_scores
 from vqa.models import GazeModel
 from vqa.rows import open_rows
 from vqa.sources import BadData

@@ -141,6 +141,14 @@ def test_a_state_made_with_other_settings_is_refused(tmp_path):
         claim(tmp_path, {"lr": 0.2, "data": "b"}, accelerator)
 
 
+def test_a_setting_that_there_was_not_yet_had_its_default(tmp_path):
+    accelerator = Accelerator(cpu=True)
+    claim(tmp_path, {"lr": 0.1}, accelerator)
+    claim(tmp_path, {"lr": 0.1, "split": "train"}, accelerator, {"split": "train"})
+    with pytest.raises(OtherSettings, match="another split:"):
+        claim(tmp_path, {"lr": 0.1, "split": "test"}, accelerator, {"split": "train"})
+
+
 def test_a_run_killed_while_a_state_was_swapped_in_goes_on_from_the_old_one(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(Line(interrupt_after=9), tmp_path)

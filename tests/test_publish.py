@@ -1,9 +1,11 @@
 """Pushing models and the page with the real huggingface_hub client, to a small Hub on loopback."""
 
 import json
+import shutil
 import subprocess
 
 import hub_writes  # noqa: F401  # the Hub learns to write
+import numpy as np
 import pytest
 import torch
 from conftest import tiny_answerer
@@ -12,9 +14,11 @@ from hub_server import Fault
 from test_hub import ROOT, content, hub  # noqa: F401  # a fixture
 
 import app
+from training import example
 from training.train_emoji import TrainConfig, train
 from vqa import checkpoints, publish
 from vqa.checkpoints import BadCheckpoint
+from vqa.engine import Engine
 from vqa.hub import FILES, main, pull
 from vqa.publish import NotPublished, push, push_space
 
@@ -85,6 +89,30 @@ def test_only_what_changed_is_sent_and_the_old_revision_stays(writer, model):
     assert b"Better" in files_of(writer)["README.md"]
     assert b"A model" in content(pull(NEW, revision=old))["README.md"]
     assert b"Better" in content(pull(NEW))["README.md"]
+
+
+def test_the_shipped_model_on_the_hub_is_the_shipped_one(writer):
+    shipped = checkpoints.SHIPPED / "vqa"
+    push(shipped, NEW)
+    files = [path for path in shipped.rglob("*") if path.is_file()]
+    assert len(files) == len(FILES) + 2  # a picture, and what the Hub ranks
+    assert files_of(writer) == {p.relative_to(shipped).as_posix(): p.read_bytes() for p in files}
+    one, other = (Engine.load(n).answer(example.CAT.path, example.QUESTION) for n in ("vqa", NEW))
+    assert one.top == other.top
+    assert np.array_equal(one.attention, other.attention)
+
+
+def test_what_told_of_other_weights_goes_and_what_is_not_ours_stays(writer, model):
+    (model / "example.jpg").write_bytes(b"a picture")
+    (model / ".eval_results").mkdir()
+    (model / ".eval_results" / "a.yaml").write_text("- value: 1")
+    push(model, NEW)
+    others = {"LICENSE": b"of the owner"}
+    writer.repos[NEW].commit(files_of(writer) | others)
+    shutil.rmtree(model / ".eval_results")
+    (model / "example.jpg").unlink()
+    push(model, NEW)
+    assert set(files_of(writer)) == {*FILES, "LICENSE"}
 
 
 def test_a_branch_a_pull_request_and_a_private_repository(writer, model, monkeypatch):

@@ -15,6 +15,7 @@ from conftest import tiny_rows
 from hub_server import HubServer
 
 import vqa.batch
+from training import score
 from vqa.rows import open_rows
 from vqa.sources import BadData
 from vqa.streams import Stream
@@ -100,6 +101,15 @@ def test_streamed_answers_are_those_of_a_copy(hub, tiny_data, tiny_checkpoint, t
     assert done.returncode == 0, done.stderr
     vqa.batch.main([*map(str, flags), str(copied), "--data", str(tiny_data)])
     assert out.read_bytes() == copied.read_bytes()
+    flags = ["answer", "--predictions", out, "--data", "org/shapes", "--streaming"]
+    done = run(hub, tmp_path, "-m", "training.score", *flags)
+    assert done.returncode == 0, done.stderr
+    score.main(["answer", "--predictions", str(copied), "--data", str(tiny_data)])
+    streamed, expected = (
+        json.loads(file.with_suffix(".metrics.json").read_text())["results"]["answer"]["metrics"]
+        for file in (out, copied)
+    )
+    assert streamed == expected
 
 
 def test_what_cannot_be_streamed_is_one_line(hub, tmp_path, tiny_data):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from conftest import draw
 from safetensors.torch import load_file, save_file
 from toy_transformers import ANSWERS, save
-from transformers import ViltConfig
+from transformers import AutoModel, AutoModelForVisualQuestionAnswering, ViltConfig
 
 import saliency
 from saliency import NoEvidence
@@ -19,6 +20,7 @@ from vqa.models.transformers_answerer import TransformersAnswerer
 from vqa.models.transformers_scorers import Lens
 from vqa.text import BadText
 
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 PICTURE = draw("red", "square")
 QUESTION = "What color is it?"
 FAST = {"lime": {"samples": 30}, "smoothgrad": {"samples": 3}, "occlusion": {"window": 32}}
@@ -229,3 +231,19 @@ def test_it_is_no_model_of_another_kind(folder, tiny_checkpoint):
         checkpoints.load_as(Captioner, folder)
     with pytest.raises(BadCheckpoint, match="which only answers"):
         Engine.load(tiny_checkpoint, gaze=folder)
+
+
+def test_transformers_refuses_our_own_models_by_name_as_the_readme_says(tiny_checkpoint):
+    with pytest.raises(ValueError, match="has model type `answerer` but Transformers does not"):
+        AutoModel.from_pretrained(tiny_checkpoint)
+    assert "`AutoModel` refuses our folders" in README
+
+
+def test_a_tensor_that_is_missing_is_made_up_by_transformers_and_refused_by_us(tmp_path):
+    folder = save("vilt", tmp_path / "vilt")
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["classifier.3.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert AutoModelForVisualQuestionAnswering.from_pretrained(folder)  # with random weights
+    with pytest.raises(BadCheckpoint, match=r"missing .*classifier\.3\.weight"):
+        TransformersAnswerer.load(folder)

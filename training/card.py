@@ -2,7 +2,9 @@
 
     python -m training.card model_cards/vqa
 
-No number in a card is typed: a card that differs from what this writes fails a test.
+Writes README.md, its picture (example.jpg: what the model makes of a photo), and what the Hub reads
+besides, `.eval_results`. No number in a card is typed: a card that differs from what this writes
+fails a test.
 """
 
 from __future__ import annotations
@@ -10,16 +12,21 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shutil
 import statistics
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 
-from vqa import checkpoints
+from training import example
+from training.recipe import lineage
 from vqa.measured import MAIN
+from vqa.publish import CARD, EVALUATED, EXAMPLE
 
 TEMPLATES = Path(__file__).parent / "cards"
+QUALITY = 85  # of the picture, as JPEG
+STALE = (CARD, EXAMPLE, "metrics.json")  # with other weights
 LABELS = {  # how a card names a result of metrics.json; others by their own name
     "answer": "**this model**",
     "frozen": "before its encoder learnt too",
@@ -40,11 +47,14 @@ COLUMNS = {
     "gaze": ("cc", "nss", "auc_judd", "sim", "kl", "auc_shuffled", "information_gain"),
     "emoji": ("macro_f1", "accuracy", "top5"),
 }
-CARDS: dict[str, dict[str, Any]] = {  # what the card's header says of each kind of model
+# What the card's header says of each kind of model; and `task`, which of the first dataset's is
+# measured. The data of the gaze model are not on the Hub.
+CARDS: dict[str, dict[str, Any]] = {
     "answerer": {
         "pipeline_tag": "visual-question-answering",
         "tags": ["explainability", "attention", "lstm"],
         "datasets": ["lmms-lab/VQAv2"],
+        "task": "default",
         "model_name": "SeeWhy answerer",
         "metrics": {"all": "vqa_accuracy", "not yes/no": "vqa_accuracy"},
     },
@@ -52,6 +62,7 @@ CARDS: dict[str, dict[str, Any]] = {  # what the card's header says of each kind
         "pipeline_tag": "image-to-text",
         "tags": ["explainability", "attention", "lstm", "image-captioning"],
         "datasets": ["jxie/flickr8k"],
+        "task": "default",
         "model_name": "SeeWhy captioner",
         "metrics": {"cider": "cider", "bleu4": "bleu"},
     },
@@ -65,18 +76,37 @@ CARDS: dict[str, dict[str, Any]] = {  # what the card's header says of each kind
         "pipeline_tag": "text-classification",
         "tags": ["emoji", "emotion", "lstm", "explainability"],
         "datasets": ["cardiffnlp/tweet_eval", "google-research-datasets/go_emotions"],
+        "task": "emoji",
         "model_name": "SeeWhy model of feelings",
         "metrics": {"macro_f1": "f1", "accuracy": "accuracy"},
     },
 }
 
 
+def write(directory: str | Path) -> None:
+    """Write the card into its folder, with its picture and `.eval_results`; old ones go.
+
+    Raises:
+        KeyError: as of `render`.
+    """
+    directory = Path(directory)
+    shutil.rmtree(directory / EVALUATED, ignore_errors=True)
+    (directory / EXAMPLE).unlink(missing_ok=True)
+    (directory / CARD).write_text(render(directory), encoding="utf-8")
+    if found := evaluated(directory):
+        (directory / EVALUATED).mkdir()
+        for name, text in found.items():
+            (directory / EVALUATED / name).write_text(text, encoding="utf-8")
+    if shown := _example(directory):
+        shown.picture.save(directory / EXAMPLE, quality=QUALITY)
+
+
 def render(directory: str | Path) -> str:
     """The card of a checkpoint.
 
     Args:
-        directory: holds config.json, metrics.json and model.safetensors. Without the result that
-            its kind is judged by, the card only tells how the model was made.
+        directory: holds config.json, metrics.json, vocab.json and model.safetensors. Without the
+            result that its kind is judged by, the card only tells how the model was made.
 
     Raises:
         KeyError: if metrics.json lacks the training.
@@ -84,12 +114,10 @@ def render(directory: str | Path) -> str:
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     directory = Path(directory)
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    metrics = json.loads((directory / "metrics.json").read_text(encoding="utf-8"))
+    config, metrics, main = _read(directory)
     kind = dict(CARDS[config["model_type"]])
-    results = metrics.setdefault("results", {})
-    judged_by, names = MAIN[config["model_type"]]
-    main, shown = results.get(judged_by), kind.pop("metrics")
+    names, shown = MAIN[config["model_type"]][1], kind.pop("metrics")
+    kind.pop("task", None)
     data = ModelCardData(
         language="en",
         license="apache-2.0",
@@ -114,7 +142,47 @@ def render(directory: str | Path) -> str:
     template = TEMPLATES / (f"{config['model_type']}.md" if main else "unmeasured.md")
     facts = _facts(directory, config, metrics, main)
     facts["model_name"] = kind["model_name"]
+    facts["example"] = _example(directory)
     return str(ModelCard.from_template(data, template_path=str(template), **facts)) + "\n"
+
+
+def evaluated(directory: str | Path) -> dict[str, str]:
+    """What the Hub reads of how good a model is, beside its README's `model-index`.
+
+    It is one number a dataset, the first of those that its kind is judged by, in the form of
+    https://huggingface.co/docs/hub/eval-results. The Hub ranks those of datasets that are
+    registered as benchmarks; the others it keeps.
+
+    Returns:
+        Files of the folder `.eval_results`, by their names; none for a model that was not measured,
+        or not on data of the Hub.
+    """
+    import yaml
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+    config, _, main = _read(Path(directory))
+    kind = CARDS[config["model_type"]]
+    if not main or "task" not in kind:
+        return {}
+    (key, name), *_ = MAIN[config["model_type"]][1].items()
+    dataset, n = kind["datasets"][0], main["metrics"]["n"]
+    notes = f"{name}; {n} samples of the {main['split']} split"
+    entry = EvalResultEntry(dataset, kind["task"], main["metrics"][key], notes=notes)
+    text = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
+    return {f"{dataset.rpartition('/')[2].lower()}.yaml": text}
+
+
+def _example(directory: Path) -> example.Example | None:
+    """What the model does, once it is known how well."""
+    return example.draw(directory) if _read(directory)[2] else None
+
+
+def _read(directory: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None]:
+    """The config, the metrics, and the result among them that the model is judged by."""
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    metrics = json.loads((directory / "metrics.json").read_text(encoding="utf-8"))
+    judged_by, _ = MAIN[config["model_type"]]
+    return config, metrics, metrics.setdefault("results", {}).get(judged_by)
 
 
 def _facts(
@@ -133,8 +201,8 @@ def _facts(
     return {
         "config": config,
         "training": metrics["training"],
-        "lineage": (lineage := _lineage(metrics["training"])),
-        "cpu_hours": round(sum(run["cpu_hours"] for run in lineage), 2),
+        "lineage": (runs := lineage(metrics["training"])),
+        "cpu_hours": round(sum(run["cpu_hours"] for run in runs), 2),
         "results": results,
         "ablation": _ablation(metrics["results"], columns),
         "verdicts": _verdicts(metrics["results"]),
@@ -193,90 +261,13 @@ def _spread(values: list[float]) -> str:
     return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
 
 
-def _lineage(training: dict[str, Any]) -> list[dict[str, Any]]:
-    """The trainings that followed each other, the first one first, each with its `recipe`."""
-    before = training.get("started_from")
-    return [
-        *(_lineage(before) if before else []),
-        training | {"recipe": _recipe(training["config"])},
-    ]
-
-
-def _recipe(config: dict[str, Any]) -> str:
-    """A training in words."""
-    if "models" in config:
-        before, after = (Path(name).name for name in config["models"])
-        share = config["weight"]
-        return f"Weights averaged: {1 - share:g} of {before}, {share:g} of {after}."
-    if "word_dropout" in config:
-        sets = " and ".join(config["data"].replace("=", " of ").split(","))
-        return (
-            f"{config['epochs']} epochs (AdamW, learning rate {config['lr']:g}, "
-            f"{config['batch_size']} texts a step), cross-entropy weighed by the square root of "
-            f"how rare a label is (label smoothing {config['smoothing']:g}), words dropped at "
-            f"{config['word_dropout']:g}, averaged weights (decay {config['ema']:g}), on the train "
-            f"splits of {sets}; a set's share is like its size to the power {config['power']:g}."
-        )
-    gaze, captions = "kl" in config, "critical_epochs" in config
-    part = "decoder" if gaze or captions else "head"
-    if config.get("only_backward"):
-        part = "LSTM backward in time alone"
-    folders = (config["data"], *filter(None, config["also"].split(",")))
-    splits = (
-        f"{config['train_splits'].replace(',', ' and ')} of " if gaze else "the train split of "
-    )
-    stages = []
-    if config.get("head_epochs"):
-        stages.append(
-            f"{config['head_epochs']} epochs of the {part} on the frozen encoder's grids "
-            f"(AdamW, learning rate {config['head_lr']:g})"
-        )
-    if config["tune_epochs"]:
-        stages.append(
-            f"{config['tune_epochs']} epochs end to end ({part} {config['tune_lr']:g}, encoder "
-            f"{config['encoder_lr']:g}, mirrored and cropped pictures)"
-        )
-    if config.get("critical_epochs"):
-        stages.append(
-            f"{config['critical_epochs']} epochs of self-critical training on CIDEr "
-            f"({config['critical_samples']} samples a picture at temperature "
-            f"{config.get('critical_temperature', 1):g}, learning rate {config['critical_lr']:g})"
-        )
-    rest = (
-        f"{config['batch_size']} pictures a step, {_loss(config)}, "
-        f"averaged weights (decay {config['ema']:g}), on {splits}"
-        + " and of ".join(Path(folder).name for folder in folders)
-    )
-    if (checkpoints.SHIPPED / (start := config["encoder"])).is_dir() and not config.get("start"):
-        rest += f"; the encoder was that of [{start}](../{start}/README.md)"
-    if weights := config.get("more"):
-        rest += f"; further questions, by their source with the weight of each: {weights}"
-    if config.get("object_weight"):
-        rest += (
-            f"; an auxiliary loss on the objects in a picture (weight {config['object_weight']:g})"
-        )
-    return ", then ".join(stages) + f", {rest}."
-
-
-def _loss(config: dict[str, Any]) -> str:
-    if "kl" in config:
-        terms = [f"{config[t]:g} {t.upper()}" for t in ("kl", "cc", "nss", "bce") if config[t]]
-        return f"loss {' + '.join(terms)}"
-    supervised = config.get("head_epochs") or config["tune_epochs"]
-    if not supervised and config.get("critical_weight") == 1:
-        return "the reward alone"
-    if "smoothing" in config:
-        return f"cross-entropy (label smoothing {config['smoothing']:g})"
-    return "soft cross-entropy on graded answers"
-
-
 def main() -> None:
     """Write the card into its folder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", type=Path)
     directory = parser.parse_args().directory
-    (directory / "README.md").write_text(render(directory), encoding="utf-8")
-    print(f"wrote {directory / 'README.md'}")
+    write(directory)
+    print(f"wrote {directory / CARD}")
 
 
 if __name__ == "__main__":

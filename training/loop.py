@@ -13,9 +13,10 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
@@ -267,15 +268,26 @@ class _Run:
         self.kept = self.progress.step
 
 
-def claim(folder: Path, settings: dict[str, Any], accelerator: Accelerator) -> None:
+def claim(
+    folder: Path,
+    settings: Mapping[str, Any],
+    accelerator: Accelerator,
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Take a folder for a run with these settings, or refuse if it holds the states of another.
+
+    Args:
+        folder: for its states.
+        settings: of the run.
+        accelerator: the run's.
+        defaults: of the settings: one that there was not yet when the run began had its default.
 
     Raises:
         OtherSettings: naming the settings that differ.
     """
     file = folder / "settings.json"
     if file.exists():
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = {**defaults, **json.loads(file.read_text(encoding="utf-8"))}
         changed = sorted(n for n in {*found, *settings} if found.get(n) != settings.get(n))
         if changed:
             raise OtherSettings(

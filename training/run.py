@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -111,6 +111,8 @@ class RunConfig(LoopConfig):
 class HeadFirstConfig(RunConfig):
     """The same for a model whose head first learns on the grids of the frozen encoder."""
 
+    train_split: str = flag("train", "of `data`; of a Hub id also a slice, like validation[:90%%]")
+    validation_split: str = flag("validation", "of `data`, likewise; `also` has none")
     head_epochs: int = flag(8, "with the encoder frozen, on cached grids")
     head_lr: float = flag(2e-3, "of the head while the encoder is frozen")
     cache_dir: str = flag("~/.cache/seewhy", "for the grids of the frozen encoder")
@@ -156,7 +158,11 @@ class Run:
             kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=1))],
         )
         settings = asdict(config)
-        claim(work, {n: v for n, v in settings.items() if n not in ELSEWHERE}, accelerator)
+        defaults = {f.name: f.default for f in fields(config) if f.default is not MISSING}
+        kept, known = (
+            {n: v for n, v in some.items() if n not in ELSEWHERE} for some in (settings, defaults)
+        )
+        claim(work, kept, accelerator, known)
         team.share(work)
         begun = work / "begun.json"  # the tree may change while this trains, or until it is resumed
         if accelerator.is_main_process and not begun.exists():
@@ -182,7 +188,7 @@ class Run:
         """Save the model with how it was made; returns `output_dir`."""
         output = Path(self.config.output_dir)
         if self.accelerator.is_main_process:
-            for stale in ("README.md", "metrics.json"):  # they speak of the weights that were there
+            for stale in card.STALE:  # they speak of the weights that were there
                 (output / stale).unlink(missing_ok=True)
             checkpoints.save(model, output)
             cpu_hours = round(cpu_seconds * self.accelerator.num_processes / 3600, 2)
@@ -193,7 +199,7 @@ class Run:
                 entry["started_from"] = before
             record(output / "metrics.json", "training", entry)
             if self.config.push_to_hub:
-                (output / "README.md").write_text(card.render(output), encoding="utf-8")
+                card.write(output)
                 self.accelerator.print(publish.push(output, self.config.push_to_hub))
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +35,20 @@ class BadMetrics(ValueError):
 def _score(options: argparse.Namespace) -> dict[str, Any]:
     """The numbers of a subcommand."""
     data, split, predictions = options.data, options.split, options.predictions
+    opened = partial(open_rows, data, split, streaming=getattr(options, "streaming", False))
     match options.task:
         case "answer":
             from training.answer_scores import score_answers
 
-            return score_answers(open_rows(data, split, needs="question"), predictions)
+            return score_answers(opened(needs="question"), predictions)
         case "caption":
             from training.caption_scores import score_captions
 
-            return score_captions(open_rows(data, split, needs="caption"), predictions)
+            return score_captions(opened(needs="caption"), predictions)
         case "gaze":
             from training.gaze_scores import score_gaze
 
-            return score_gaze(open_rows(data, split, needs="fixations"), predictions)
+            return score_gaze(opened(needs="fixations"), predictions)
     from training import feeling_scores
     from vqa import checkpoints, confusion
     from vqa.models import EmojiModel
@@ -138,6 +140,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if name == "feel":
             command.add_argument("--head", default="emoji", help="which set of labels")
             command.add_argument("--picture", type=Path, help="file for the confusions, drawn")
+        else:
+            command.add_argument(
+                "--streaming", action="store_true", help="leave the files of a Hub dataset there"
+            )
     options = parser.parse_args(arguments)
     try:
         found = _score(options)

@@ -113,7 +113,7 @@ def train(config: TrainConfig) -> Path:
     cpu_seconds = 0.0
     for stage, epochs in stages.items():
         if stage == "critical":  # its measure is that of `data`
-            corpora = (read_corpus(config.data, "train"), corpora[1])
+            corpora = (read_corpus(config.data, config.train_split), corpora[1])
         if epochs:
             model, progress = _run_stage(stage, epochs, model, corpora, run)
             cpu_seconds += progress.cpu_seconds
@@ -122,8 +122,8 @@ def train(config: TrainConfig) -> Path:
 
 def _read(config: TrainConfig) -> tuple[Corpus, Corpus]:
     """Training and validation captions; pictures are read lazily."""
-    corpus = read_corpus(config.data, "train")
-    validation = read_corpus(config.data, "validation")
+    corpus = read_corpus(config.data, config.train_split)
+    validation = read_corpus(config.data, config.validation_split)
     check_splits(config.data, corpus.rows, validation.rows)
     for folder in filter(None, config.also.split(",")):
         corpus += read_corpus(folder, "train", share=config.also_share, seed=config.seed)

@@ -3,6 +3,9 @@ r"""Train the model of feelings.
     python -m training.train_emoji --output_dir runs/emoji --data \
         emoji=../shared/data/tweeteval,emotion=../shared/data/tweeteval,goemotions=../shared/data/goemotions,emojify=../shared/data/emojify
 
+or with data of the Hub, of which the configuration of that name is taken, if there is one:
+`--data emoji=cardiffnlp/tweet_eval,goemotions=google-research-datasets/go_emotions`.
+
 Each set of labels gets a head of its name; all are learnt together, and a linear part is fitted and
 added at the end. A set without a validation split is learnt from, but not measured. Run the same
 command again to resume; on several processes run it under

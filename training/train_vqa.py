@@ -152,15 +152,16 @@ def _read(config: TrainConfig) -> tuple[Learnt, Sequence[Row]]:
     """Training and validation rows, read lazily."""
     weights = config.weights()
     parts = [
-        MoreQuestions(open_rows(folder, "train", needs=needs), folder, weights, config.seed)
-        for needs, folders in (
-            ("question", f"{config.data},{config.also}"),
-            ("caption", config.captions),
+        MoreQuestions(open_rows(folder, split, needs=needs), folder, weights, config.seed)
+        for needs, split, folders in (
+            ("question", config.train_split, config.data),
+            ("question", "train", config.also),
+            ("caption", "train", config.captions),
         )
         for folder in filter(None, folders.split(","))
     ]
     train_rows = Learnt(parts)
-    validation = open_rows(config.data, "validation")
+    validation = open_rows(config.data, config.validation_split)
     check_splits(config.data, parts[0].rows, validation)
     return train_rows, validation
 

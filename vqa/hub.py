@@ -2,6 +2,7 @@
 
     python -m vqa.hub push model_cards/vqa org/name [--private] [--revision BRANCH] [--pr]
     python -m vqa.hub space org/name [--models vqa=org/vqa,captioner=org/captioner] [--private]
+    python -m vqa.hub metric vqa_accuracy org/vqa_accuracy [--private]
 
 Private and gated models need a token: `hf auth login`, or HF_TOKEN in the environment.
 HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE mean what they mean to every Hub program.
@@ -21,7 +22,8 @@ from typing import Any
 from vqa.checkpoints import WEIGHTS, BadCheckpoint
 from vqa.sources import one_line
 
-FILES = ("config.json", WEIGHTS, "vocab.json", "metrics.json", "README.md")
+CARD = "README.md"
+FILES = ("config.json", WEIGHTS, "vocab.json", "metrics.json", CARD)
 OF_TRANSFORMERS = (  # what a model of transformers has besides
     "preprocessor_config.json",
     "processor_config.json",
@@ -234,7 +236,7 @@ def _some(names: list[str], most: int = 8) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; what goes wrong ends it with one line and exit status 1."""
-    from vqa.publish import NotPublished, push, push_space
+    from vqa.publish import NotPublished, push, push_metric, push_space
 
     parser = argparse.ArgumentParser(prog="python -m vqa.hub", description="Publish on the Hub.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -244,18 +246,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model.add_argument("--pr", action="store_true", help="open a pull request")
     space = commands.add_parser("space", help="publish the page")
     space.add_argument("--models", default="", help="of the Hub, to load: vqa=ID,captioner=ID")
-    for command in (model, space):
+    metric = commands.add_parser("metric", help="publish a metric, for evaluate.load")
+    metric.add_argument("metric", help="its name, as of its file in vqa/metrics")
+    for command in (model, space, metric):
         command.add_argument("repo_id", help="org/name")
         command.add_argument("--private", action="store_true", help="if it is made")
-    flags = parser.parse_args(arguments)
+    flags, root = parser.parse_args(arguments), Path(__file__).parent.parent
     try:
         if flags.command == "push":
             options = {"revision": flags.revision, "pr": flags.pr}
             print(push(flags.folder, flags.repo_id, private=flags.private, **options))
+        elif flags.command == "metric":
+            print(push_metric(root, flags.metric, flags.repo_id, private=flags.private))
         else:
             pairs = [part.partition("=") for part in filter(None, flags.models.split(","))]
             models = {kind: repo_id for kind, _, repo_id in pairs}
-            root = Path(__file__).parent.parent
             print(push_space(root, flags.repo_id, models=models, private=flags.private))
     except (BadCheckpoint, NotPublished) as error:
         raise SystemExit(f"error: {error}") from error

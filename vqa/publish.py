@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vqa import checkpoints
-from vqa.hub import FILES
+from vqa.hub import CARD, FILES
 from vqa.sources import one_line
 
-CARD = "README.md"
-PICTURES = ("confusion.png",)  # that a card may show
+EXAMPLE = "example.jpg"
+PICTURES = (EXAMPLE, "confusion.png")  # that a card may show
+EVALUATED = ".eval_results"  # folder of what the Hub ranks
 ATTEMPTS = 5
 FIRST_WAIT = 1.0  # seconds before the second attempt; each further one waits twice as long
 BUSY = {429, 500, 502, 503, 504}
@@ -46,6 +47,8 @@ def push(
 ) -> str:
     """Put a checkpoint with its card and its numbers on the Hub, byte by byte as they are here.
 
+    Pictures and `.eval_results` of an older push that are not here any more go; other files stay.
+
     Args:
         folder: of a checkpoint that can be loaded, with a card.
         repo_id: "org/name"; made if it is not there.
@@ -65,7 +68,7 @@ def push(
     checkpoints.load(folder)
     if not (folder / CARD).is_file():
         raise NotPublished(f"{folder} has no card: python -m training.card {folder} writes it")
-    names = (*FILES, *PICTURES)
+    names = [*FILES, *PICTURES, *(f"{EVALUATED}/{f.name}" for f in folder.glob(f"{EVALUATED}/*"))]
     files = {name: folder / name for name in names if (folder / name).is_file()}
     where: dict[str, Any] = {"revision": revision, "pr": pr}
     return _publish("model", repo_id, files, private=private, wait=wait, **where)
@@ -111,6 +114,33 @@ def push_space(
     return _publish("space", repo_id, files, private=private, wait=wait)
 
 
+def push_metric(
+    root: str | Path, metric: str, repo_id: str, *, private: bool = False, wait: float = FIRST_WAIT
+) -> str:
+    """Put a metric on the Hub as a Space, for `evaluate.load(repo_id)`.
+
+    Args:
+        root: of this repository.
+        metric: one of `vqa.metric_space.METRICS`.
+        repo_id: "org/name"; made if it is not there.
+        private: for a Space that is made.
+        wait: seconds before the second attempt.
+
+    Returns:
+        The address of the commit; without any change, of the last one.
+
+    Raises:
+        NotPublished: if the Hub does not take it, or there is no such metric.
+    """
+    from vqa import metric_space
+
+    if metric not in metric_space.METRICS:
+        there = ", ".join(metric_space.METRICS)
+        raise NotPublished(f"no metric is called {metric}; there are: {there}")
+    files = metric_space.files(Path(root), metric, repo_id)
+    return _publish("space", repo_id, files, private=private, wait=wait)
+
+
 def _space_card(text: str, models: Mapping[str, str]) -> str:
     """README with what a Space must know of its models."""
     from huggingface_hub import RepoCard
@@ -133,7 +163,7 @@ def _publish(
     revision: str | None = None,
     pr: bool = False,
 ) -> str:
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api = HfApi()
     sdk: dict[str, Any] = {"space_sdk": "gradio"} if kind == "space" else {}
@@ -144,9 +174,14 @@ def _publish(
         api.create_repo(repo_id, private=private or None, **made, **sdk)
         if revision is not None:
             api.create_branch(repo_id, branch=revision, **made)
+        there = api.list_repo_files(repo_id, revision=revision) if kind == "model" else []
+        gone = [name for name in there if _tells_of_weights(name) and name not in files]
         found = api.create_commit(
             repo_id,
-            [CommitOperationAdd(name, content) for name, content in files.items()],
+            [
+                *(CommitOperationAdd(name, content) for name, content in files.items()),
+                *map(CommitOperationDelete, gone),
+            ],
             commit_message=f"Push {len(files)} files",
             repo_type=kind,
             revision=revision,
@@ -155,6 +190,11 @@ def _publish(
         return str(found.pr_url or found.commit_url)
 
     return _patiently(commit, repo_id, wait)
+
+
+def _tells_of_weights(name: str) -> bool:
+    """Whether a file says what a model does or how well: no longer true of other weights."""
+    return name in PICTURES or name.startswith(f"{EVALUATED}/")
 
 
 def _patiently(attempt: Callable[[], Result], repo_id: str, wait: float) -> Result:

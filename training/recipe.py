@@ -1,0 +1,98 @@
+"""How a model was trained, in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vqa import checkpoints
+
+
+def lineage(training: dict[str, Any]) -> list[dict[str, Any]]:
+    """The trainings that followed each other, the first one first, each with its `recipe`."""
+    before = training.get("started_from")
+    return [
+        *(lineage(before) if before else []),
+        training | {"recipe": _recipe(training["config"])},
+    ]
+
+
+def _recipe(config: dict[str, Any]) -> str:
+    """A training in words."""
+    if "models" in config:
+        before, after = (Path(name).name for name in config["models"])
+        share = config["weight"]
+        return f"Weights averaged: {1 - share:g} of {before}, {share:g} of {after}."
+    if "word_dropout" in config:
+        return _texts(config)
+    gaze, captions = "kl" in config, "critical_epochs" in config
+    part = "decoder" if gaze or captions else "head"
+    if config.get("only_backward"):
+        part = "LSTM backward in time alone"
+    folders = (config["data"], *filter(None, config["also"].split(",")))
+    splits = (
+        f"{config['train_splits'].replace(',', ' and ')} of " if gaze else "the train split of "
+    )
+    stages = []
+    if config.get("head_epochs"):
+        stages.append(
+            f"{config['head_epochs']} epochs of the {part} on the frozen encoder's grids "
+            f"(AdamW, learning rate {config['head_lr']:g})"
+        )
+    if config["tune_epochs"]:
+        stages.append(
+            f"{config['tune_epochs']} epochs end to end ({part} {config['tune_lr']:g}, encoder "
+            f"{config['encoder_lr']:g}, mirrored and cropped pictures)"
+        )
+    if config.get("critical_epochs"):
+        stages.append(
+            f"{config['critical_epochs']} epochs of self-critical training on CIDEr "
+            f"({config['critical_samples']} samples a picture at temperature "
+            f"{config.get('critical_temperature', 1):g}, learning rate {config['critical_lr']:g})"
+        )
+    rest = (
+        f"{config['batch_size']} pictures a step, {_loss(config)}, "
+        f"averaged weights (decay {config['ema']:g}), on {splits}"
+        + " and of ".join(Path(folder).name for folder in folders)
+    )
+    if (checkpoints.SHIPPED / (start := config["encoder"])).is_dir() and not config.get("start"):
+        rest += f"; the encoder was that of [{start}](../{start}/README.md)"
+    if weights := config.get("more"):
+        rest += f"; further questions, by their source with the weight of each: {weights}"
+    if config.get("object_weight"):
+        rest += (
+            f"; an auxiliary loss on the objects in a picture (weight {config['object_weight']:g})"
+        )
+    return ", then ".join(stages) + f", {rest}."
+
+
+def _texts(config: dict[str, Any]) -> str:
+    """The same for a model of texts."""
+    sets = " and ".join(config["data"].replace("=", " of ").split(","))
+    linear = (
+        "; then a linear part, fitted by support vector machines (C "
+        f"{config['linear_c']:g}) on words and pairs of words seen "
+        f"{config['linear_min_count']} times, was added"
+        if config.get("linear_c")
+        else ""
+    )
+    return (
+        f"{config['epochs']} epochs (AdamW, learning rate {config['lr']:g}, "
+        f"{config['batch_size']} texts a step), cross-entropy weighed by the square root of "
+        f"how rare a label is (label smoothing {config['smoothing']:g}), words dropped at "
+        f"{config['word_dropout']:g}, averaged weights (decay {config['ema']:g}), on the train "
+        f"splits of {sets}; a set's share is like its size to the power {config['power']:g}"
+        f"{linear}."
+    )
+
+
+def _loss(config: dict[str, Any]) -> str:
+    if "kl" in config:
+        terms = [f"{config[t]:g} {t.upper()}" for t in ("kl", "cc", "nss", "bce") if config[t]]
+        return f"loss {' + '.join(terms)}"
+    supervised = config.get("head_epochs") or config["tune_epochs"]
+    if not supervised and config.get("critical_weight") == 1:
+        return "the reward alone"
+    if "smoothing" in config:
+        return f"cross-entropy (label smoothing {config['smoothing']:g})"
+    return "soft cross-entropy on graded answers"
