@@ -129,6 +129,7 @@ class Visitor:
         self, url: str, headers: dict[str, str] | None = None, timeout: float = 120
     ) -> None:
         self.http = httpx.Client(base_url=f"{url}gradio_api/", headers=headers, timeout=timeout)
+        self._defaults: dict[str, list[Any]] = {}
 
     def __enter__(self) -> Visitor:
         return self
@@ -140,6 +141,14 @@ class Visitor:
         trace: TracebackType | None,
     ) -> None:
         self.http.close()
+
+    def defaults(self) -> dict[str, list[Any]]:
+        """The endpoints that there are, each with the values of the arguments that have some."""
+        if not self._defaults:
+            for name, each in self.http.get("info").json()["named_endpoints"].items():
+                found = [x for x in each["parameters"] if x["parameter_has_default"]]
+                self._defaults[name[1:]] = [x["parameter_default"] for x in found]
+        return self._defaults
 
     def upload(self, content: bytes, name: str = "photo.jpg") -> dict[str, Any]:
         """Upload a file; returns what stands for it in a call.

@@ -43,6 +43,7 @@ MODEL: dict[str, Any] = {"concurrency_id": "model"}
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 PUBLIC = ("answer", "caption", "explain", "gaze", "feel")  # what programs may call by its name
 SESSION_SECONDS = 3600  # uploads and results older than this are deleted
+QUEUE_SIZE = 64  # calls that wait
 _NAMED = re.compile(r"/gradio_api/(run|api|call/v2|call)/+([^/]*)")
 # Of gradio's other doors, those that the page and its clients use. It would also fetch addresses
 # for strangers, keep copies of pages on the disk, and give films to ffmpeg.
@@ -115,8 +116,8 @@ def as_uploaded(image: gr.Image) -> gr.Image:
 
 
 def queue(demo: gr.Blocks) -> gr.Blocks:
-    """Make every call wait its turn: at most 64 wait, one runs, and none gets around the queue."""
-    demo.queue(api_open=False, max_size=64, default_concurrency_limit=1)
+    """Make every call wait its turn: few enough wait, one runs, and none gets around the queue."""
+    demo.queue(api_open=False, max_size=QUEUE_SIZE, default_concurrency_limit=1)
     demo._queue.pending_event_ids_session = LRUCache(2000)  # as its neighbour; else it has no end
     return demo
 
