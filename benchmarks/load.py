@@ -6,10 +6,12 @@
 Clients upload a photo, ask for an answer, a caption or an explanation of it, wait, and begin again:
 14 answers to 3 captions to 3 explanations. First one of them, then 8, then 32, each for two
 minutes; then 8 until there were 5,000 requests. Before, with nobody else there: the seconds from
-the server's start to its first byte, to the page and to an answer; and what `/answer` over HTTP
-takes more than `engine.answer`, on the same pictures, each asked about for the first time. A
-request counts from its upload on. With --soak there are 8 clients for so many minutes, and nothing
-else. The clients take some of the processor too.
+the server's start to its first byte, to the page and to an answer, and from a browser's first
+request until a question can be typed; and what `/answer` over HTTP takes more than `engine.answer`,
+on the same pictures, each asked about for the first time. A request counts from its upload on.
+
+With --soak there are 8 clients for so many minutes, and nothing else. The clients take some of the
+processor too.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import statistics
 import time
 from collections.abc import Sequence
@@ -35,6 +38,7 @@ from vqa.engine import Engine
 KINDS = ("answer",) * 14 + ("caption",) * 3 + ("explain",) * 3
 PICTURES = 200
 CROWD = 8  # clients of the soak, and of the long count
+PATIENCE = 120_000  # milliseconds
 SAMPLE = 30  # seconds between two looks at the memory
 Asked = Sequence[tuple[bytes, str]]  # pictures, each with a question
 
@@ -84,6 +88,7 @@ def measure(
         seconds = {"first byte": server.first_byte, "page": server.ready}
         _finish(one(visitor, "answer", *questions[0]))
         seconds["answer"] = server.ready + time.monotonic() - since
+        seconds["browser"] = usable(server.url)
         for kind in set(KINDS):
             _finish(one(visitor, kind, *questions[0]))  # the first of a kind loads something more
         rest = server.resident()
@@ -101,6 +106,25 @@ def measure(
         "clients": found,
         "memory": {name: round(value) for name, value in memory.items()},
     }
+
+
+def usable(url: str) -> float:
+    """Seconds that a browser with an empty cache takes until a question can be typed."""
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)  # None: playwright's own
+    flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=flags)
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE)
+        since = time.monotonic()
+        page.goto(url, wait_until="commit")
+        page.locator("textarea:visible").first.wait_for()
+        seconds = time.monotonic() - since
+        browser.close()
+    return seconds
 
 
 def overhead(visitor: Visitor, engine: Engine, questions: Asked) -> dict[str, float]:

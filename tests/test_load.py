@@ -29,6 +29,7 @@ def test_each_number_of_clients_is_measured_and_the_memory(server, tiny_checkpoi
         assert clients["errors"] == 0
         assert 0 < clients["median"] <= clients["95th"] <= clients["oldest"]
     assert 0 < found["start"]["first byte"] <= found["start"]["page"] <= found["start"]["answer"]
+    assert found["start"]["browser"] > 0
     assert found["overhead"]["engine"] < found["overhead"]["over HTTP"]
     assert found["memory"]["requests"] >= 8
     assert found["memory"]["at rest"] > 50
