@@ -15,10 +15,11 @@ from ui.guards import sweep
 from ui.starting import Starting
 
 
-def test_whoever_comes_too_early_is_told_what_is_going_on():
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
+def test_whoever_comes_too_early_is_told_what_is_going_on(host):
     port = free_port()
-    url = f"http://127.0.0.1:{port}/"
-    with Starting(port=port) as starting:
+    url = f"http://{host.replace('0.0.0.0', '127.0.0.1')}:{port}/"
+    with Starting(host, port) as starting:
         starting.tell("Loading <the> models")
         for reply in (httpx.get(url), httpx.post(f"{url}gradio_api/call/answer", json={})):
             assert reply.status_code == 503

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import html
 import os
+import socket
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
 from types import TracebackType
 
 FIRST_PORT, PORTS = 7860, 100
@@ -79,10 +81,15 @@ class Starting:
         self._server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
+class _Server(ThreadingTCPServer):  # an HTTPServer would ask for its own name, which may take long
+    allow_reuse_address = True
     daemon_threads = True  # a client that says nothing keeps nobody waiting
     block_on_close = False
     starting: Starting
+
+    def __init__(self, host: str, port: int) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host.strip("[]"), port), _Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -110,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
 def _listen(host: str, ports: range) -> _Server:
     for port in ports:
         try:
-            return _Server((host, port), _Handler)
+            return _Server(host, port)
         except OSError:
             if port == ports[-1]:
                 raise
