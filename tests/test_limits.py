@@ -11,6 +11,7 @@ import gradio.mcp
 import httpx
 import pytest
 from conftest import draw, tiny_answerer, tiny_captioner
+from gradio.state_holder import StateHolder
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
@@ -214,6 +215,21 @@ def test_a_session_keeps_no_copy_of_the_page(demo):
     assert "visitor" in sessions
     assert len(sessions) > 1
     assert all(session.config_values == {} for session in sessions.values())
+
+
+def test_programs_do_not_end_the_conversations_of_visitors(demo):
+    holder = StateHolder()
+    holder.blocks, holder.capacity = demo, 4
+    for number in range(3):
+        holder[f"visitor {number}"].state_data[0] = "said"
+    for number in range(20):
+        assert holder[f"program {number}"] is holder[f"program {number}"]
+    assert list(holder.session_data) == ["visitor 0", "visitor 1", "visitor 2", "program 19"]
+    for number in range(3, 6):
+        holder[f"visitor {number}"].state_data[0] = "said"
+    assert list(holder.session_data) == [f"visitor {number}" for number in range(2, 6)]
+    assert len(holder.time_last_used) == 4
+    assert "said" not in holder["program"].state_data.values()
 
 
 def test_the_calls_of_sessions_are_forgotten(demo):

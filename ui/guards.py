@@ -137,7 +137,7 @@ def launch_settings() -> dict[str, Any]:
         "run_history": False,
         "show_error": False,
         "ssr_mode": False,  # a second server in front would send pages without our header
-        "state_session_capacity": 1000,
+        "state_session_capacity": 500,  # of conversations of half a megabyte at most
     }
 
 

@@ -14,7 +14,7 @@ import gradio as gr
 from anyio.to_thread import run_sync
 from gradio import processing_utils, utils
 from gradio.mcp import GradioMCPServer
-from gradio.state_holder import SessionState
+from gradio.state_holder import SessionState, StateHolder
 
 NO_ADDRESS = "No address is fetched from here: upload the picture itself."
 _UPLOADED = "/gradio_api/file="
@@ -30,6 +30,7 @@ def mend(demo: gr.Blocks) -> None:
     processing_utils.save_base64_to_cache = _save_and_note
     GradioMCPServer._execute_tool_without_progress = _outputs
     SessionState.__init__ = _begin_lean_session
+    StateHolder.update = _make_room
     SessionState._update_config = SessionState._update_value_in_config = _keep_nothing
 
 
@@ -69,3 +70,22 @@ def _begin_lean_session(session: SessionState, blocks: gr.Blocks) -> None:
 
 def _keep_nothing(_session: SessionState, *_: Any) -> None:
     """In place of keeping what a component shows."""
+
+
+def _make_room(holder: StateHolder, session: str) -> None:
+    """Note that a session is used; if there are too many, drop one in which nothing was said.
+
+    Gradio would drop the one not used for longest: a conversation, because programs, each call of
+    which is a session, came by while somebody was reading.
+    """
+    with holder.lock:
+        sessions = holder.session_data
+        if session in sessions:
+            sessions.move_to_end(session)
+        if len(sessions) > holder.capacity:
+            empty = (name for name, each in sessions.items() if not each.state_data)
+            dropped = next(empty, None)
+            oldest = next(iter(sessions))
+            dropped = oldest if dropped in (None, session) else dropped
+            del sessions[dropped]
+            holder.time_last_used.pop(dropped, None)
