@@ -117,7 +117,7 @@ def free_port() -> int:
 
 
 class Visitor:
-    """A program that calls the server, with connections of its own.
+    """A program that calls the server.
 
     Args:
         url: the server's address, with a slash at the end.
@@ -128,7 +128,9 @@ class Visitor:
     def __init__(
         self, url: str, headers: dict[str, str] | None = None, timeout: float = 120
     ) -> None:
-        self.http = httpx.Client(base_url=f"{url}gradio_api/", headers=headers, timeout=timeout)
+        # A connection a request: the server closes those that rest, perhaps when one is sent.
+        options: Any = {"limits": httpx.Limits(max_keepalive_connections=0), "timeout": timeout}
+        self.http = httpx.Client(base_url=f"{url}gradio_api/", headers=headers, **options)
         self._defaults: dict[str, list[Any]] = {}
 
     def __enter__(self) -> Visitor:
