@@ -27,6 +27,8 @@ def test_whoever_comes_too_early_is_told_what_is_going_on(host):
             assert reply.headers["X-State"] == "Loading <the> models"
             assert "Loading &lt;the&gt; models" in reply.text
             assert "http" not in reply.headers["Content-Security-Policy"]
+        own = httpx.get(f"{url}?starting")  # the starting page's look at the state
+        assert (own.status_code, own.headers["X-State"]) == (200, starting.state)
     with socket.create_server(("127.0.0.1", port)):
         pass  # nobody is there any more
 

@@ -33,9 +33,10 @@ body { font: 1.1rem/1.5 system-ui, sans-serif; max-width: 34rem; margin: 20vh au
 <script>
 const look = async () => {
   try {
-    const reply = await fetch(location.href, {cache: 'no-store'});
-    if (reply.ok) return location.reload();
-    document.getElementById('now').textContent = reply.headers.get('X-State');
+    const reply = await fetch('?starting', {cache: 'no-store'});
+    const state = reply.headers.get('X-State');
+    if (reply.ok && !state) return location.reload();
+    if (state) document.getElementById('now').textContent = state;
   } catch {}  // the page is about to take over
   setTimeout(look, 300);
 };
@@ -99,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         state = self.server.starting.state
         page = _PAGE.replace("STATE", html.escape(state)).encode()
-        self.send_response(503)
+        self.send_response(200 if self.path.endswith("?starting") else 503)  # a 503 is an error
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(page)))
         self.send_header("Content-Security-Policy", _POLICY)
