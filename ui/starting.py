@@ -100,7 +100,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         state = self.server.starting.state
         page = _PAGE.replace("STATE", html.escape(state)).encode()
-        self.send_response(200 if self.path.endswith("?starting") else 503)  # a 503 is an error
+        self.send_response(
+            200 if self.path.endswith("?starting") else 503
+        )  # 503: an error in its console
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(page)))
         self.send_header("Content-Security-Policy", _POLICY)
