@@ -49,9 +49,8 @@ def visitor(server):
 
 
 @pytest.fixture(autouse=True)
-def and_a_good_request_is_answered_afterwards(request):
+def and_a_good_request_is_answered_afterwards(visitor):
     yield
-    visitor = request.getfixturevalue("visitor")
     picture = visitor.upload(draw("red", "square"))
     assert visitor.call("answer", picture, QUESTION)[0]["answer"]
 
