@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,19 @@ if TYPE_CHECKING:
     from vqa.loader import Loader
     from vqa.neighbours import Neighbours
 
+# Of this page alone, and of this user, so that whatever is old in it can be deleted.
+UPLOADS = Path(tempfile.gettempdir()) / f"seewhy-{getattr(os, 'getuid', int)()}"
 # Read by the libraries when they are imported, which therefore happens in functions here.
 SWITCHES = {
+    "GRADIO_TEMP_DIR": str(UPLOADS),
     "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000",  # its summary, made anew after every call
+    "GRADIO_ANALYTICS_MAX_EVENTS": "1",  # the calls that it would be made of
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait for work must not keep the processor busy
 }
+# The proxies in front of a Space: what they forward is counted as its sender's (ui/limits.py).
+ON_A_SPACE = {"FORWARDED_ALLOW_IPS": "127.0.0.1,10.0.0.0/8"}
 MODELS = Path(__file__).with_name("models.json")  # a Space's, with the models it loads instead
 CAPTIONERS = ("captioner", "captioner-bilstm")  # the first is asked if none is chosen
 
@@ -134,10 +142,37 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Load the models and serve the page until interrupted."""
     flags = parse(arguments)
-    for name, value in SWITCHES.items():
+    switches = SWITCHES | (ON_A_SPACE if "SPACE_ID" in os.environ else {})
+    for name, value in switches.items():
         os.environ.setdefault(name, value)
 
+    from ui.starting import Starting
+
+    try:
+        starting = Starting(flags.host, flags.port)
+    except OSError as error:
+        raise SystemExit(f"the page cannot be served: {error}") from error
+    with starting:
+        demo, settings = load(flags, starting.tell)
+    demo.launch(server_name=starting.host, server_port=starting.port, **settings)
+
+
+def load(flags: argparse.Namespace, tell: Callable[[str], object]) -> tuple[gr.Blocks, Any]:
+    """Load what the flags name, and lay out the page, with the first example's answer known.
+
+    Args:
+        flags: as of `parse`.
+        tell: is told what is going on.
+
+    Returns:
+        The page, and the arguments of its `launch`.
+
+    Raises:
+        SystemExit: naming what is wrong with a model or the sentences.
+    """
+    tell("Loading the libraries")
     from ui import guards
+    from ui.examples import EXAMPLES
     from vqa import checkpoints
     from vqa.engine import Engine
     from vqa.loader import Loader
@@ -147,17 +182,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = default_models()
     gaze, feelings = (getattr(flags, kind) or names[kind] for kind in ("gaze", "feelings"))
     neighbours = None
+    tell("Loading the models")
     try:
         engine = Engine.load(
             flags.vqa or names["vqa"], flags.captioner or names["captioner"], gaze, feelings
         )
         if flags.sentences and engine.feeler:
+            tell("Reading the sentences")
             neighbours = Neighbours(engine.feeler, open_sentences(flags.sentences))
     except (checkpoints.BadCheckpoint, BadData) as error:
         raise SystemExit(str(error)) from error
+    tell("Looking at the first example")
+    engine.answer(EXAMPLES[0].path, EXAMPLES[0].questions[0])
+    tell("Laying out the page")
     loader = Loader(engine, flags.allow, most_mb=flags.allow_mb, neighbours=neighbours)
-    demo = create_demo(engine, neighbours, loader)
-    demo.launch(server_name=flags.host, server_port=flags.port, **guards.launch_settings())
+    if os.environ["GRADIO_TEMP_DIR"] == str(UPLOADS):
+        guards.keep_clean(UPLOADS)
+    return create_demo(engine, neighbours, loader), guards.launch_settings()
 
 
 if __name__ == "__main__":

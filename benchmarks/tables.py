@@ -44,6 +44,7 @@ def filled(text: str) -> str:
         "captions": captions,
         "caption_speed": lambda: caption_speed(results["captions"]),
         "scaling": lambda: scaling(results["scaling"]["tasks"]),
+        "load": lambda: load(results["load"]["clients"]),
         "gaze": gaze,
         "feelings": feelings,
     }
@@ -169,6 +170,20 @@ def scaling(tasks: dict[str, dict[str, Any]]) -> str:
     for name, found in tasks.items():
         one, two = (f"{found['seconds'][count]:.0f}" for count in "12")
         lines.append(f"| {found['lines']} {name} | {one} | {two} | {found['speedup']:.2f} |")
+    return "\n".join(lines)
+
+
+def load(clients: dict[str, dict[str, Any]]) -> str:
+    """What the server does for one client and for many."""
+    lines = [
+        "| clients | requests a second | median, s | 95th percentile, s | oldest, s | errors |"
+    ]
+    lines.append("|---|---|---|---|---|---|")
+    for count, found in clients.items():
+        took = [f"{found[key]:.2f}" for key in ("median", "95th", "oldest")]
+        lines.append(
+            f"| {count} | {found['per_second']} | {' | '.join(took)} | {found['errors']} |"
+        )
     return "\n".join(lines)
 
 

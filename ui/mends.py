@@ -1,4 +1,4 @@
-"""What gradio does that cannot be left so: three of its functions, replaced in the whole process.
+"""What gradio does that cannot be left so: some of its functions, replaced in the whole process.
 
 Components are made anew when they change, so that methods of theirs would not stay replaced.
 """
@@ -6,6 +6,7 @@ Components are made anew when they change, so that methods of theirs would not s
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
@@ -13,10 +14,12 @@ import gradio as gr
 from anyio.to_thread import run_sync
 from gradio import processing_utils, utils
 from gradio.mcp import GradioMCPServer
+from gradio.state_holder import SessionState, StateHolder
 
 NO_ADDRESS = "No address is fetched from here: upload the picture itself."
 _UPLOADED = "/gradio_api/file="
 _save = processing_utils.save_base64_to_cache
+_begin_session = SessionState.__init__
 _sent: set[str] = set()
 
 
@@ -26,6 +29,9 @@ def mend(demo: gr.Blocks) -> None:
     processing_utils.async_ssrf_protected_download = _find_upload
     processing_utils.save_base64_to_cache = _save_and_note
     GradioMCPServer._execute_tool_without_progress = _outputs
+    SessionState.__init__ = _begin_lean_session
+    StateHolder.update = _make_room
+    SessionState._update_config = SessionState._update_value_in_config = _keep_nothing
 
 
 async def _find_upload(url: str, cache_dir: str) -> str:
@@ -50,3 +56,36 @@ async def _outputs(_server: GradioMCPServer, job: Any) -> list[Any]:
     """What an MCP tool found; gradio would take several outputs for one, a picture for text."""
     found = await run_sync(job.result)
     return list(found) if isinstance(found, tuple) else [found]
+
+
+def _begin_lean_session(session: SessionState, blocks: gr.Blocks) -> None:
+    """Begin a session without a copy of all components and, later on, of all that they show.
+
+    They are for links to a page as it is, which are closed here (`guards`). They would take 12 ms
+    and 280 kB of every session, thousands of which are a single request of a program's.
+    """
+    nothing_to_copy = SimpleNamespace(default_config=blocks.default_config, blocks=())
+    _begin_session(session, nothing_to_copy)
+
+
+def _keep_nothing(_session: SessionState, *_: Any) -> None:
+    """In place of keeping what a component shows."""
+
+
+def _make_room(holder: StateHolder, session: str) -> None:
+    """Note that a session is used; if there are too many, drop one in which nothing was said.
+
+    Gradio would drop the one not used for longest: a conversation, because programs, each call of
+    which is a session, came by while somebody was reading.
+    """
+    with holder.lock:
+        sessions = holder.session_data
+        if session in sessions:
+            sessions.move_to_end(session)
+        if len(sessions) > holder.capacity:
+            empty = (name for name, each in sessions.items() if not each.state_data)
+            dropped = next(empty, None)
+            oldest = next(iter(sessions))
+            dropped = oldest if dropped in (None, session) else dropped
+            del sessions[dropped]
+            holder.time_last_used.pop(dropped, None)

@@ -14,7 +14,7 @@ from vqa import images
 from vqa.encoders import Grid
 from vqa.models import Answerer, Captioner
 
-CACHE_BYTES = 64 * 2**20  # about 250 grids of 7 x 7 x 1280
+CACHE_BYTES = 16 * 2**20  # about 60 grids of 7 x 7 x 1280: more than people ask about at a time
 Model = TypeVar("Model", Answerer, Captioner)
 
 

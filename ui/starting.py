@@ -1,0 +1,127 @@
+"""What visitors see while the models load: how far that is, on the address of the page itself.
+
+Importing the libraries and loading the models takes seconds. Nobody shall meet a closed door for so
+long, least of all after the server was killed and started again. No library is needed for this.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
+from types import TracebackType
+
+FIRST_PORT, PORTS = 7860, 100
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
+)
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>SeeWhy is starting</title>
+<style>
+:root { color-scheme: light dark; }
+body { font: 1.1rem/1.5 system-ui, sans-serif; max-width: 34rem; margin: 20vh auto; padding: 1rem; }
+</style>
+<h1>SeeWhy</h1>
+<p>The page opens by itself in a few seconds.</p>
+<p role="status" id="now">STATE</p>
+<script>
+const look = async () => {
+  try {
+    const reply = await fetch('?starting', {cache: 'no-store'});
+    const state = reply.headers.get('X-State');
+    if (reply.ok && !state) return location.reload();
+    if (state) document.getElementById('now').textContent = state;
+  } catch {}  // the page is about to take over
+  setTimeout(look, 300);
+};
+setTimeout(look, 300);
+</script>
+"""
+
+
+class Starting:
+    """Answers every request with the state, until the page takes over the address.
+
+    Args:
+        host: address to listen on; None for gradio's default, this machine alone.
+        port: to listen on; None for 7860, or the next that is free.
+
+    Raises:
+        OSError: if the port is taken.
+    """
+
+    def __init__(self, host: str | None = None, port: int | None = None) -> None:
+        self.state = "Starting"
+        self.host = host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
+        first = port or int(os.environ.get("GRADIO_SERVER_PORT") or FIRST_PORT)
+        self._server = _listen(self.host, range(first, first + (1 if port else PORTS)))
+        self._server.starting = self
+        self.port = int(self._server.server_address[1])
+
+    def tell(self, state: str) -> None:
+        """Say what is going on now."""
+        self.state = state
+
+    def __enter__(self) -> Starting:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Server(ThreadingTCPServer):  # an HTTPServer would ask for its own name, which may take long
+    allow_reuse_address = True
+    daemon_threads = True  # a client that says nothing keeps nobody waiting
+    block_on_close = False
+    starting: Starting
+
+    def __init__(self, host: str, port: int) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host.strip("[]"), port), _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = 5
+
+    def do_GET(self) -> None:
+        state = self.server.starting.state
+        page = _PAGE.replace("STATE", html.escape(state)).encode()
+        self.send_response(
+            200 if self.path.endswith("?starting") else 503
+        )  # 503: an error in its console
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(page)))
+        self.send_header("Content-Security-Policy", _POLICY)
+        self.send_header("Retry-After", "2")
+        self.send_header("X-State", state)
+        self.end_headers()
+        self.wfile.write(page)
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: who came too early is of no interest."""
+
+
+def _listen(host: str, ports: range) -> _Server:
+    for port in ports:
+        try:
+            return _Server(host, port)
+        except OSError:
+            if port == ports[-1]:
+                raise
+    raise ValueError("there are no ports")
