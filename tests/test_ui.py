@@ -188,7 +188,7 @@ def test_every_answer_carries_the_content_policy(demo):
 def test_calls_wait_in_one_queue_with_an_end(demo):
     assert demo._queue.max_size == 64
     model = [fn for fn in demo.fns.values() if fn.concurrency_id == "model"]
-    assert len(model) == 8  # /answer, /explain, three ways to ask, two to explain, and what if
+    assert len(model) == 12  # /answer, /explain, seven ways to ask, two to explain, and what if
     assert demo.api_open is False
 
 

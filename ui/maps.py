@@ -52,12 +52,12 @@ _VIEW = (
     + """{{/with}}
 <figcaption>{{value.words}}{{#if value.trust}}<br>{{value.trust}}{{/if}}</figcaption>
 </figure>
-{{#if value.heat}}<div class="tools">
+<div class="tools">
 <span class="scale" aria-hidden="true">less <img src="{{legend}}" alt=""> more</span>
 """
     + _OPACITY
     + """
-</div>{{/if}}
+</div>
 {{else}}
 """
     + _EYE
