@@ -175,11 +175,11 @@ def test_an_edited_message_comes_back_as_it_was_typed(question):
 def test_an_edit_takes_the_later_turns_with_it(engine, tab):
     talk = asked(engine, CAT, "is it a square?", "what color is it?")
     talk = asked(engine, COFFEE, "is it a square?", talk=talk)
-    values = ask.again(tab, talk, 1, "how many shapes are there?")
+    values = ask.again(tab, talk, COFFEE, 1, "how many shapes are there?")
     before = values[tab.asking.talk]
     assert kinds(before) == [PICTURE]
     assert before.pending == Pending(CAT, "how many shapes are there?")
-    assert values[tab.asking.picture] == CAT
+    assert values[tab.asking.picture] == values[tab.asking.path] == CAT
     told = []
     turns.go_on(engine, before, told.append)
     assert [turn.question for turn in told[-1].turns] == ["Cat", "how many shapes are there?"]
@@ -189,19 +189,19 @@ def test_an_edit_takes_the_later_turns_with_it(engine, tab):
 @pytest.mark.parametrize(("place", "edited"), [(0, "another name"), (1, "  "), (7, "what is it?")])
 def test_what_cannot_be_edited_stays_as_it_is(engine, tab, place, edited):
     talk = asked(engine, CAT, "is it a square?")
-    values = ask.again(tab, talk, place, edited)
+    values = ask.again(tab, talk, CAT, place, edited)
     assert values[tab.asking.talk] is talk
     assert ("question is empty" in values[tab.asking.note]) == (edited == "  ")
 
 
 def test_while_one_question_is_answered_another_waits(tab):
-    busy = Talk(picture=CAT, pending=Pending(CAT, "what is it?"))
+    busy = Talk(pending=Pending(CAT, "what is it?"))
     assert ask.pend(tab, busy, CAT, "and this?")[tab.asking.note] == ask.BUSY
-    assert ask.again(tab, busy, 0)[tab.asking.note] == ask.BUSY
+    assert ask.again(tab, busy, CAT, 0)[tab.asking.note] == ask.BUSY
 
 
 def test_what_was_stopped_is_in_the_box_again(tab):
-    busy = Talk(picture=CAT, pending=Pending(CAT, "what is it?"))
+    busy = Talk(pending=Pending(CAT, "what is it?"))
     values = ask.settled(tab, busy, ask.STOPPED)
     assert values[tab.asking.question] == "what is it?"
     assert values[tab.asking.talk].pending is None

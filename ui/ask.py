@@ -42,6 +42,7 @@ class Asking(NamedTuple):
     stop: gr.Button
     save: gr.Button
     saver: gr.HTML
+    path: gr.State  # of the picture that the next question is about; None for none
     talk: gr.State  # `Talk`
 
 
@@ -88,7 +89,7 @@ def _asking() -> Asking:
         stop = gr.Button("Stop", visible=False, elem_id="stop", **wide)
     save = gr.Button("Save the conversation", size="sm", interactive=False, elem_id="save")
     parts = picture, pictures, log, aid, note, question, ask, stop, save, keep.saver()
-    return Asking(*parts, gr.State(Talk()))
+    return Asking(*parts, gr.State(), gr.State(Talk()))
 
 
 def shown(tab: Tab, talk: Talk, note: str = "") -> dict[Any, Any]:
@@ -128,10 +129,17 @@ def pend(tab: Tab, talk: Talk, path: str | None, question: str) -> dict[Any, Any
         pending = Pending(path, text.check(question))
     except BadText as error:
         return {tab.asking.note: plain(str(error))}
-    return shown(tab, replace(talk, picture=path, pending=pending)) | {tab.asking.question: ""}
+    return shown(tab, replace(talk, pending=pending)) | {tab.asking.question: ""}
 
 
-def again(tab: Tab, talk: Talk, place: int, question: str | None = None) -> dict[Any, Any]:
+def put(tab: Tab, path: str) -> dict[Any, Any]:
+    """New values: the next question is about this picture, and the visitor sees it."""
+    return {tab.asking.path: path, tab.asking.picture: path}
+
+
+def again(
+    tab: Tab, talk: Talk, path: str | None, place: int, question: str | None = None
+) -> dict[Any, Any]:
     """New values: a turn is made anew, with another question if one is given; later ones go."""
     turn = talk.turns[place] if 0 <= place < len(talk.turns) else None
     if talk.pending or turn is None or (turn.kind == PICTURE and question is not None):
@@ -141,7 +149,7 @@ def again(tab: Tab, talk: Talk, place: int, question: str | None = None) -> dict
     except BadText as error:
         return shown(tab, talk, plain(str(error)))
     before = talk.until(place, Pending(turn.path, asked))
-    moved = {} if talk.picture == turn.path else {tab.asking.picture: turn.path}
+    moved = {} if path == turn.path else put(tab, turn.path)
     return shown(tab, before) | evidence_of(tab, before) | moved
 
 
@@ -158,23 +166,22 @@ def begins(tab: Tab) -> list[tuple[list[Any], Any, list[Any]]]:
     """All ways to ask: what triggers one, what it does first, and with which inputs."""
     asking = tab.asking
 
-    def ask(talk: Talk, question: str) -> dict[Any, Any]:
-        return pend(tab, talk, talk.picture, question)
+    def ask(talk: Talk, path: str | None, question: str) -> dict[Any, Any]:
+        return pend(tab, talk, path, question)
+
+    def begin(talk: Talk, path: str, question: str) -> dict[Any, Any]:
+        return pend(tab, talk, path, question) | ({} if talk.pending else put(tab, path))
 
     def choose_picture(talk: Talk, event: gr.SelectData) -> dict[Any, Any]:
         example = EXAMPLES[event.index]
-        path, first = str(example.path), example.questions[0]
-        return {asking.picture: path} | pend(tab, talk, path, first)
+        return begin(talk, str(example.path), example.questions[0])
 
     def choose_example(talk: Talk, event: gr.SelectData) -> dict[Any, Any]:
-        path, question = chat.example(event.index)
-        return {asking.picture: path} | pend(tab, talk, path, question)
+        return begin(talk, *chat.example(event.index))
 
     def put_picture(talk: Talk, path: str | None) -> dict[Any, Any]:
-        put = replace(talk, picture=path)
-        if path is None or talk.pending:
-            return shown(tab, put)
-        return shown(tab, replace(put, pending=Pending(path, "")))
+        begun = talk if path is None or talk.pending else replace(talk, pending=Pending(path, ""))
+        return shown(tab, begun) | {asking.path: path}
 
     def choose_chip(talk: Talk, event: gr.SelectData) -> dict[Any, Any]:
         if event.value not in (WHY, WHAT_IF):
@@ -183,29 +190,29 @@ def begins(tab: Tab) -> list[tuple[list[Any], Any, list[Any]]]:
         go = {WHY: "why", WHAT_IF: "whatif"}[event.value]
         return shown(tab, newest) | evidence_of(tab, newest, go)
 
-    def retry(talk: Talk) -> dict[Any, Any]:
-        return again(tab, talk, len(talk.turns) - 1)
+    def retry(talk: Talk, path: str | None) -> dict[Any, Any]:
+        return again(tab, talk, path, len(talk.turns) - 1)
 
-    def edit(talk: Talk, event: gr.EditData) -> dict[Any, Any]:
+    def edit(talk: Talk, path: str | None, event: gr.EditData) -> dict[Any, Any]:
         place = chat.place_of(event.index, talk)
-        return again(tab, talk, -1 if place is None else place, str(event.value))
+        return again(tab, talk, path, -1 if place is None else place, str(event.value))
 
-    talk = asking.talk
+    talk, path = asking.talk, asking.path
     return [
-        ([asking.ask.click, asking.question.submit], ask, [talk, asking.question]),
+        ([asking.ask.click, asking.question.submit], ask, [talk, path, asking.question]),
         ([asking.pictures.select], choose_picture, [talk]),
         ([asking.chat.example_select], choose_example, [talk]),
         ([asking.picture.input, asking.picture.clear], put_picture, [talk, asking.picture]),
         ([asking.chat.option_select], choose_chip, [talk]),
-        ([asking.chat.retry], retry, [talk]),
-        ([asking.chat.edit], edit, [talk]),
+        ([asking.chat.retry], retry, [talk, path]),
+        ([asking.chat.edit], edit, [talk, path]),
     ]
 
 
 def _talk_in_the_page(engine: Engine, tab: Tab) -> None:
     asking, talk = tab.asking, tab.asking.talk
     parts = [*shown(tab, Talk()), *evidence_of(tab, Talk())]
-    outputs = [asking.picture, asking.question, tab.why.method, *parts]
+    outputs = [asking.picture, asking.path, asking.question, tab.why.method, *parts]
 
     async def answer(talk: Talk, method: str) -> States:
         """The states of what is pending: the picture if it is new, then the answer."""
@@ -245,32 +252,30 @@ def _look_back(tab: Tab, explained: list[Any], outputs: list[Any], quick: dict[s
         chosen = replace(talk, chosen=place)
         return {asking.talk: chosen} | evidence_of(tab, chosen, "result")
 
-    def undo(talk: Talk) -> dict[Any, Any]:
+    def undo(talk: Talk, path: str | None) -> dict[Any, Any]:
         if talk.pending or not talk.turns:
             return shown(tab, talk, BUSY if talk.pending else "")
         last, before = talk.turns[-1], talk.until(len(talk.turns) - 1)
         asked = "" if last.kind == PICTURE else last.question
-        moved = {} if before.picture == talk.picture else {asking.picture: before.picture}
+        moved = put(tab, before.path) if before.path and before.path != path else {}
         return shown(tab, before) | evidence_of(tab, before) | moved | {asking.question: asked}
 
     def clear(talk: Talk) -> dict[Any, Any]:
         if talk.pending:
             return shown(tab, talk, BUSY)
-        fresh = Talk(picture=talk.picture)
-        return shown(tab, fresh) | evidence_of(tab, fresh)
+        return shown(tab, Talk()) | evidence_of(tab, Talk())
 
     def open_link(talk: Talk, event: gr.SelectData) -> dict[Any, Any]:
         path, asked, note = keep.opened(event.value)
-        brought = {asking.picture: path} if path else {}
-        linked = replace(talk, picture=path or talk.picture)
-        return brought | shown(tab, linked, plain(note)) | {asking.question: asked}
+        brought = put(tab, path) if path else {}
+        return brought | shown(tab, talk, plain(note)) | {asking.question: asked}
 
-    for trigger, act in (
-        (asking.chat.select, select),
-        (asking.chat.undo, undo),
-        (asking.chat.clear, clear),
+    for trigger, act, inputs in (
+        (asking.chat.select, select, [talk]),
+        (asking.chat.undo, undo, [talk, asking.path]),
+        (asking.chat.clear, clear, [talk]),
     ):
         gr.on([trigger], None, cancels=explained, **PRIVATE)
-        gr.on([trigger], act, talk, outputs, **quick)
+        gr.on([trigger], act, inputs, outputs, **quick)
     asking.aid.select(open_link, talk, outputs, **quick)
     asking.save.click(keep.saved, talk, asking.saver, **quick)

@@ -53,7 +53,8 @@ const mark = () => {
     });
   });
 };
-new MutationObserver(mark).observe(column, {childList: true, subtree: true});
+const news = {childList: true, subtree: true, attributeFilter: ['aria-label']};
+new MutationObserver(mark).observe(column, news);
 let number = props.value.number;
 const when = (ready, act, tries = 60) => {
   const found = ready();

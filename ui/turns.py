@@ -95,7 +95,6 @@ class Talk:
 
     turns: tuple[Turn, ...] = ()
     chosen: int = -1  # whose grounds are shown
-    picture: str | None = None  # what the next question is about
     pending: Pending | None = None
     invited: tuple[str, ...] = ()  # questions that the newest picture invites
     dropped: int = 0  # turns that were too many
@@ -111,15 +110,7 @@ class Talk:
         """The talk before a turn, perhaps with something to ask there."""
         turns = self.turns[: max(place, 0)]
         invited = self.invited if turns and turns[-1].path == self.path else ()
-        picture = pending.path if pending else turns[-1].path if turns else self.picture
-        return replace(
-            self,
-            turns=turns,
-            chosen=len(turns) - 1,
-            picture=picture,
-            pending=pending,
-            invited=invited,
-        )
+        return replace(self, turns=turns, chosen=len(turns) - 1, pending=pending, invited=invited)
 
     @property
     def path(self) -> str | None:
