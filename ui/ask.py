@@ -69,9 +69,9 @@ def build(engine: Engine) -> Values:
 
 def _asking() -> Asking:
     with gr.Row(elem_id="picture-row"):
-        with gr.Column(min_width=180):
+        with gr.Column(min_width=140):
             picture = widgets.picture("The picture you ask about", "picture", 176)
-        with gr.Column(min_width=220):
+        with gr.Column(min_width=190):
             pictures = widgets.examples("pictures")
     log, aid = chat.chatbot(), chat.aid()
     note = gr.Markdown(elem_id="note", latex_delimiters=[])
