@@ -125,7 +125,7 @@ def test_odd_text_is_shown_as_it_is(tab, text):
 
 def test_other_tabs_react_unless_told_not_to(tab):
     tab.choose("Cat")
-    reaction = tab["#chat .bot-row"].last.locator(".message:last-child .md")
+    reaction = tab["#chat .bot-row"].last.locator(".message > .message:last-child .md")
     expect(reaction).to_have_text(re.compile(f"Feels like ({'|'.join(FACES)})"))
     tab.page.get_by_role("tab", name="Caption").click()
     tab["#caption-pictures button"].first.click()
