@@ -194,6 +194,13 @@ def test_what_cannot_be_edited_stays_as_it_is(engine, tab, place, edited):
     assert ("question is empty" in values[tab.asking.note]) == (edited == "  ")
 
 
+def test_what_is_being_asked_is_shown_with_room_for_its_answer():
+    shown = chat.messages(Talk(pending=Pending(CAT, "what is it?")))
+    assert [message["content"] for message in shown] == ["what is it?", chat.WAITS]
+    shown = chat.messages(Talk(pending=Pending(CAT, "")))
+    assert [message["content"] for message in shown] == ["New picture", chat.WAITS]
+
+
 def test_while_one_question_is_answered_another_waits(tab):
     busy = Talk(pending=Pending(CAT, "what is it?"))
     assert ask.pend(tab, busy, CAT, "and this?")[tab.asking.note] == ask.BUSY

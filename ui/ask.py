@@ -227,7 +227,7 @@ def _talk_in_the_page(engine: Engine, tab: Tab) -> None:
 
     explained = why.listen(engine, tab.why, tab.panel.asked)
     quick = {"queue": False, "show_progress": "hidden", **PRIVATE}
-    slow = {"show_progress": "minimal", "show_progress_on": asking.chat, **MODEL, **PRIVATE}
+    slow = {"show_progress": "hidden", **MODEL, **PRIVATE}
     slow["trigger_mode"] = "multiple"  # the browser may not have seen yet that the last one is over
     answers = []
     for triggers, begin, inputs in begins(tab):

@@ -17,6 +17,7 @@ from ui.examples import EXAMPLES
 from ui.turns import MOST, PICTURE, Talk, Turn
 
 WHY, WHAT_IF = "Why?", "What if?"
+WAITS = "…"  # where an answer will stand
 CHIPS = 4  # under the newest message
 TRY = (  # label of an example, and what to ask about it: one for each model
     ("Cat", "What animal is this?"),
@@ -139,8 +140,9 @@ def messages(talk: Talk) -> list[dict[str, Any]]:
             {"role": "user", "content": _asked(turn, mid=place > 0)},
             {"role": "assistant", "content": _said(turn), "options": chips},
         ]
-    if talk.pending and talk.pending.question:
-        shown.append({"role": "user", "content": safe(talk.pending.question)})
+    if talk.pending:
+        asked = safe(talk.pending.question) or "New picture"
+        shown += [{"role": "user", "content": asked}, {"role": "assistant", "content": WAITS}]
     return shown
 
 
