@@ -80,6 +80,7 @@ class Limits:
             return
 
         async def counted() -> Message:
+            """A part of the request, as long as all of them together are small enough."""
             nonlocal got
             message = await receive()
             got += len(message.get("body", b""))

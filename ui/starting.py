@@ -98,11 +98,10 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 5
 
     def do_GET(self) -> None:
+        """Say how far it is; to programs 503, which would be an error in the page's console."""
         state = self.server.starting.state
         page = _PAGE.replace("STATE", html.escape(state)).encode()
-        self.send_response(
-            200 if self.path.endswith("?starting") else 503
-        )  # 503: an error in its console
+        self.send_response(200 if self.path.endswith("?starting") else 503)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(page)))
         self.send_header("Content-Security-Policy", _POLICY)

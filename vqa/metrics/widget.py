@@ -23,6 +23,7 @@ def page(load: Callable[[], evaluate.Metric], **example: Any) -> gr.Interface:
     """
 
     def score(predictions: str, references: str, options: str) -> dict[str, Any]:
+        """The metric's scores of what is in the boxes, or in words why there are none."""
         try:
             read = [json.loads(text) for text in (predictions, references, options or "{}")]
             found: dict[str, Any] = load().compute(
