@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from pathlib import Path
 
-import gradio.mcp
 import httpx
 import pytest
 from conftest import draw, tiny_answerer, tiny_captioner
 from gradio.state_holder import StateHolder
+from serving import served
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from app import create_demo
 from benchmarks.server import Refused, Visitor
 from ui import guards, limits
 from ui.examples import EXAMPLES
@@ -38,23 +36,8 @@ def engine():
 @pytest.fixture(scope="module")
 def demo(engine, tmp_path_factory):
     """The page, served."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        where = {"server_name": "127.0.0.1", "server_port": probe.getsockname()[1]}
-
-    async def serve():
-        demo = create_demo(engine)
-        demo.launch(prevent_thread_lock=True, quiet=True, **where, **guards.launch_settings())
-        return demo
-
-    with pytest.MonkeyPatch.context() as patch:
-        uploads = str(tmp_path_factory.mktemp("uploads"))
-        patch.setenv("GRADIO_TEMP_DIR", uploads)
-        patch.setattr(gradio.mcp, "DEFAULT_TEMP_DIR", uploads)  # read when it was imported
-        patch.setenv("HF_TOKEN", TOKEN)
-        demo = asyncio.run(serve())  # without a running loop, gradio leaves some open
+    with served(engine, tmp_path_factory.mktemp("uploads"), HF_TOKEN=TOKEN) as demo:
         yield demo
-        demo.close()
 
 
 def client(demo, address=""):

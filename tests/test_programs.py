@@ -9,13 +9,11 @@ import io
 import json
 import os
 import re
-import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import gradio as gr
-import gradio.mcp
 import httpx
 import numpy as np
 import pytest
@@ -27,8 +25,8 @@ from gradio_client.exceptions import AppError
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
+from serving import served
 
-from app import create_demo
 from saliency import METHODS
 from ui import guards, mends
 from vqa.engine import Engine
@@ -49,22 +47,8 @@ def engine():
 @pytest.fixture(scope="module")
 def demo(engine, tmp_path_factory):
     """The page with every model, served."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        where = {"server_name": "127.0.0.1", "server_port": probe.getsockname()[1]}
-
-    async def serve():
-        demo = create_demo(engine)
-        demo.launch(prevent_thread_lock=True, quiet=True, **where, **guards.launch_settings())
-        return demo
-
-    with pytest.MonkeyPatch.context() as patch:
-        uploads = str(tmp_path_factory.mktemp("uploads"))
-        patch.setenv("GRADIO_TEMP_DIR", uploads)
-        patch.setattr(gradio.mcp, "DEFAULT_TEMP_DIR", uploads)  # read when it was imported
-        demo = asyncio.run(serve())  # without a running loop, gradio leaves some open
+    with served(engine, tmp_path_factory.mktemp("uploads")) as demo:
         yield demo
-        demo.close()
 
 
 @pytest.fixture(scope="module")

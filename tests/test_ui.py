@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +16,9 @@ import numpy as np
 import pytest
 from gradio.data_classes import ImageData
 from PIL import Image
+from serving import served
 
-from app import SWITCHES, create_demo, main
+from app import SWITCHES, main
 from ui import answers, examples, guards
 from vqa import images, text
 from vqa.engine import Engine
@@ -35,21 +34,10 @@ def engine(tiny_checkpoint):
 
 
 @pytest.fixture(scope="module")
-def demo(engine):
+def demo(engine, tmp_path_factory):
     """The page, served."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        where = {"server_name": "127.0.0.1", "server_port": probe.getsockname()[1]}
-
-    async def serve():
-        demo = create_demo(engine)
-        demo.launch(prevent_thread_lock=True, quiet=True, **where, **guards.launch_settings())
-        return demo
-
-    # Without a running event loop, gradio makes some for its locks and leaves them open.
-    demo = asyncio.run(serve())
-    yield demo
-    demo.close()
+    with served(engine, tmp_path_factory.mktemp("uploads")) as demo:
+        yield demo
 
 
 def an_answer(**changes):

@@ -71,8 +71,8 @@ def _texts(config: dict[str, Any]) -> str:
     sets = " and ".join(config["data"].replace("=", " of ").split(","))
     linear = (
         "; then a linear part, fitted by support vector machines (C "
-        f"{config['linear_c']:g}) on words and pairs of words seen "
-        f"{config['linear_min_count']} times, was added"
+        f"{config['linear_c']:g}) on words and pairs of words of "
+        f"{config['linear_min_count']} texts or more, was added"
         if config.get("linear_c")
         else ""
     )
