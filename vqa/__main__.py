@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from vqa.engine import Engine
 
 METHOD = "grad_cam"
 ENDINGS = (".jpg", ".jpeg", ".png")
@@ -28,13 +30,10 @@ class Found(NamedTuple):
     data: dict[str, Any]  # the same and more, for JSON
 
 
-def answer(options: argparse.Namespace) -> Found:
+def answer(engine: Engine, options: argparse.Namespace) -> Found:
     """Answer a question; --why draws the places that speak for the answer."""
-    from vqa import as_data, checkpoints, images
-    from vqa.engine import Engine
-    from vqa.models import Answerer
+    from vqa import as_data, images
 
-    engine = Engine(checkpoints.load_as(Answerer, options.model))
     found = engine.answer(options.picture, options.question)
     line, data = f"{found.text} ({found.probability:.0%})", as_data.answer(found)
     if found.unknown:
@@ -47,21 +46,15 @@ def answer(options: argparse.Namespace) -> Found:
     return Found(line, data)
 
 
-def caption(options: argparse.Namespace) -> Found:
+def caption(engine: Engine, options: argparse.Namespace) -> Found:
     """Describe a picture; --why draws the places that speak for each word."""
-    from saliency import panels, registry
-    from vqa import as_data, checkpoints, images
-    from vqa.describer import Describer
-    from vqa.models import Captioner
+    from saliency import panels
+    from vqa import as_data, images
 
-    describer = Describer(checkpoints.load_as(Captioner, options.model))
-    found = describer.caption(options.picture)
+    found = engine.caption(options.picture)
     data = as_data.caption(found)
     if options.why:
-        scorer, pixels = describer.scorer(found.words), describer.pixels(options.picture)
-        places = range(len(found.words))
-        whys = registry.explain(scorer, pixels, list(places), _method(options))
-        whys = tuple(replace(why, label=found.words[why.target]) for why in whys)
+        whys = engine.explain_caption(options.picture, found.words, _method(options))
         data["why"] = [as_data.explanation(why) for why in whys]
         maps, signed = [as_data.drawable(why) for why in whys], whys[0].signed
         picture = images.load(options.picture)
@@ -69,44 +62,45 @@ def caption(options: argparse.Namespace) -> Found:
     return Found(found.text, data)
 
 
-def gaze(options: argparse.Namespace) -> Found:
+def gaze(engine: Engine, options: argparse.Namespace) -> Found:
     """Say where people would look; --why draws it."""
     from saliency import overlay
-    from vqa import as_data, checkpoints, images
-    from vqa.gazer import Gazer
-    from vqa.models import GazeModel
+    from vqa import as_data, images
 
-    gazer = Gazer(checkpoints.load_as(GazeModel, options.model))
-    people = gazer.maps([options.picture])[0]
+    people = engine.gaze(options.picture)
     data = as_data.gaze(people)
     if options.why:
         overlay.blend(images.load(options.picture), people, as_data.OPACITY).save(options.why)
     return Found(data["looked"], data)
 
 
-def feel(options: argparse.Namespace) -> Found:
+def feel(engine: Engine, options: argparse.Namespace) -> Found:
     """Say how a sentence feels."""
-    from saliency import tokens
-    from vqa import as_data, checkpoints
-    from vqa.feeler import Feeler
-    from vqa.models import EmojiModel
+    from vqa import as_data
     from vqa.text import BadText
 
-    feeler = Feeler(checkpoints.load_as(EmojiModel, options.model))
-    if options.head not in (None, *feeler.heads):
-        raise BadText(f"there is no head {options.head!r}; there are: {', '.join(feeler.heads)}")
-    scorer, vectors, target = feeler.to_explain(options.text, options.head, None)
-    (why,) = tokens.explain_tokens(scorer, vectors, [target])
-    found = feeler.feel(options.text, options.head)
+    heads = engine.feeler.heads if engine.feeler else ()
+    if options.head not in (None, *heads):
+        raise BadText(f"there is no head {options.head!r}; there are: {', '.join(heads)}")
+    why = engine.explain_feeling(options.text, head=options.head)
+    found = engine.feel(options.text, options.head)
     label = "" if found.label == found.emoji else f" {found.label}"
     return Found(f"{found.emoji}{label} ({found.probability:.0%})", as_data.feeling(found, why))
 
 
-COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], Found], str]] = {  # and their models
-    "answer": (answer, "vqa"),
-    "caption": (caption, "captioner"),
-    "gaze": (gaze, "gaze"),
-    "feel": (feel, "emoji"),
+class Command(NamedTuple):
+    """What stands after `seewhy`."""
+
+    run: Callable[[Engine, argparse.Namespace], Found]
+    kind: str  # of its model, in `vqa.lineup.KINDS`
+    model: str  # the shipped one
+
+
+COMMANDS = {
+    "answer": Command(answer, "vqa", "vqa"),
+    "caption": Command(caption, "captioner", "captioner"),
+    "gaze": Command(gaze, "gaze", "gaze"),
+    "feel": Command(feel, "feelings", "emoji"),
 }
 
 
@@ -125,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(prog="seewhy", description="Ask a picture, and see why.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, (run, model) in COMMANDS.items():
+    for name, (run, _, model) in COMMANDS.items():
         about = (run.__doc__ or "").partition(";")[0].rstrip(".")
         command = commands.add_parser(name, help=about, description=run.__doc__)
         if name == "feel":
@@ -147,7 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; what is wrong with its input ends it with one line and exit status 1."""
     from saliency.types import CannotExplain
     from vqa.checkpoints import BadCheckpoint
+    from vqa.engine import Engine
     from vqa.images import BadImage
+    from vqa.lineup import load
     from vqa.sources import one_line
     from vqa.text import BadText
 
@@ -155,9 +151,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if getattr(options, "method", None) and not options.why:
         parser.error("--method is of --why FILE: name the picture to write")
-    run, _ = COMMANDS[options.command]
+    command = COMMANDS[options.command]
     try:
-        found = run(options)
+        found = command.run(Engine.of([load(command.kind, options.model)]), options)
     except (BadCheckpoint, BadImage, BadText, CannotExplain, OSError) as error:
         raise SystemExit(f"error: {one_line(error)}") from error
     print(json.dumps(found.data) if options.json else found.line)

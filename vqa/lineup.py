@@ -81,7 +81,7 @@ class Lineup:
 
     @classmethod
     def of(cls: type[L], parts: Iterable[Part]) -> L:
-        """A lineup of parts, one that answers among them."""
+        """A lineup of parts; without one that answers, it can do no more than these can."""
         lineup = cls.__new__(cls)
         lineup.parts = tuple(parts)
         return lineup
@@ -156,8 +156,9 @@ class Lineup:
     @property
     def gazer(self) -> Gazer | None:
         """The model of where people look, if there is one: the answerer's own if no other."""
-        own = (part.model for part in self.parts if isinstance(part.model, Gazer))
-        return next(own, self.responder.gazer)
+        models = [part.model for part in self.parts]
+        own = [model for model in models if isinstance(model, Gazer)]
+        return next(iter(own + [m.gazer for m in models if isinstance(m, Responder)]), None)
 
     @property
     def feeler(self) -> Feeler | None:
