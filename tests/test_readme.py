@@ -46,6 +46,14 @@ def test_the_captions_a_second_that_were_measured_are_shown():
     assert measured["per_second"] >= 25
 
 
+def test_what_a_feeling_takes_is_shown():
+    one, bulk = RESULTS["feelings"]["one"], RESULTS["feelings"]["bulk"]
+    assert f"felt in {one['milliseconds']} ms on one thread, {one['network']} of" in README
+    assert f"together at {bulk['per_second']:,} a second" in README
+    assert one["network"] <= 2
+    assert bulk["network"] > bulk["numbers"] > bulk["tokens"]  # the order in which they are told
+
+
 def test_the_pictures_left_out_of_the_faithfulness_table_are_told():
     measured = RESULTS["faithfulness"]
     left_out = measured["answered alike on a flat picture"]
