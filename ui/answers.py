@@ -20,6 +20,7 @@ REPLACED = "Another model was loaded since: ask again."
 NO_PICTURE = "There is no picture yet: choose one of the examples, or add your own."
 _PICTURE_SIDE = 960  # pixels of the longer side, as shown
 DARKEST = 0.6  # shade of a word
+_LIKELY = 0.3  # of a text without a feeling, the likeliest emoji is about 0.2 likely
 _MINDED = 0.1  # a gaze trust this near 0 changes the attention by less than people would notice
 HEAT_SIDE = 192  # the browser enlarges the map to the picture
 _SHOWN = 24  # pictures kept as shown, a few hundred kB each: people ask more than one question
@@ -42,8 +43,9 @@ class Shown(NamedTuple):
 
 
 def reaction(engine: Engine, text: str) -> str:
-    """The emoji that a text is answered with, as Markdown; empty without a model of feelings."""
-    return f"Feels like {plain(engine.feel(text).emoji)}" if engine.feeler else ""
+    """The emoji that a text is answered with, in words; empty if none is likely, or no model."""
+    found = engine.feel(text) if engine.feeler else None
+    return f"Feels like {found.emoji}" if found and found.probability >= _LIKELY else ""
 
 
 def picture_of(path: str, side: int = _PICTURE_SIDE) -> Shown:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from saliency import overlay
 from ui import answers, gaze, router, suggestions
-from ui.answers import Asked, picture_of
+from ui.answers import Asked, picture_of, reaction
 from ui.evidence import percent
 from ui.examples import ANY_PICTURE, EXAMPLES, data_uri
 from vqa.engine import Engine
@@ -193,7 +193,7 @@ def reply(engine: Engine, path: str, question: str, people: People | None = None
     return replace(
         turn,
         notes=tuple(filter(None, (*turn.notes, rule))),
-        reaction=f"Feels like {engine.feel(question).emoji}" if engine.feeler else "",
+        reaction=reaction(engine, question),
         thumb=_thumb(path, turn.grounds.map),
     )
 
