@@ -212,7 +212,7 @@ def begins(tab: Tab) -> list[tuple[list[Any], Any, list[Any]]]:
 def _talk_in_the_page(engine: Engine, tab: Tab) -> None:
     asking, talk = tab.asking, tab.asking.talk
     parts = [*shown(tab, Talk()), *evidence_of(tab, Talk())]
-    outputs = [asking.picture, asking.path, asking.question, tab.why.method, *parts]
+    outputs = [asking.path, asking.question, tab.why.method, *parts]
 
     async def answer(talk: Talk, method: str) -> States:
         """The states of what is pending: the picture if it is new, then the answer."""
@@ -233,12 +233,14 @@ def _talk_in_the_page(engine: Engine, tab: Tab) -> None:
     for triggers, begin, inputs in begins(tab):
         # Before anything else that these do, or the answer would wait for the explanation.
         gr.on(triggers, None, cancels=explained, **PRIVATE)
-        begun = gr.on(triggers, begin, inputs, outputs, **quick)
+        # A picture that is put there is no output, or its camera would look for an upload.
+        moved = [] if begin.__name__ in ("ask", "put_picture", "choose_chip") else [asking.picture]
+        begun = gr.on(triggers, begin, inputs, [*moved, *outputs], **quick)
         answers.append(begun.success(answer, [talk, tab.why.method], outputs, **slow))
     for event in answers:  # an error or a cancel is a failure
         event.failure(lambda talk: settled(tab, talk, STOPPED), talk, outputs, **quick)
     asking.stop.click(None, cancels=answers, **PRIVATE)
-    _look_back(tab, explained, outputs, quick)
+    _look_back(tab, explained, [asking.picture, *outputs], quick)
 
 
 def _look_back(tab: Tab, explained: list[Any], outputs: list[Any], quick: dict[str, Any]) -> None:
