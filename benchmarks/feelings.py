@@ -62,12 +62,8 @@ def bulk(feeler: Feeler, texts: list[str], head: str) -> dict[str, float]:
     """Sentences a second, and the seconds of each part: the best of a few rounds."""
     best = min((_round(feeler, texts, head) for _ in range(ROUNDS)), key=lambda found: found[0])
     total, parts = best
-    rest = total - sum(parts.values())
-    return {
-        "per_second": round(len(texts) / total),
-        **{name: round(seconds, 3) for name, seconds in parts.items()},
-        "results": round(rest, 3),
-    }
+    rounded = {name: round(seconds, 3) for name, seconds in parts.items()}
+    return {"per_second": round(len(texts) / total), **rounded}
 
 
 def _round(feeler: Feeler, texts: list[str], head: str) -> tuple[float, dict[str, float]]:

@@ -10,7 +10,8 @@ from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
-from vqa.metrics.caption_scores import CaptionScores, CiderIndex, bleu, caption_scores, rouge_l
+from vqa.metrics.caption_measures import CiderIndex, bleu, caption_scores, rouge_l
+from vqa.metrics.caption_scores import CaptionScores
 from vqa.metrics.ptb import PUNCTUATION, ptb_tokenize
 
 # Only the order of summing differs from the evaluation's code.

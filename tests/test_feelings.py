@@ -22,8 +22,9 @@ from vqa import checkpoints
 from vqa.batch_tasks import Feelings
 from vqa.confusion import draw, most
 from vqa.feeler import Feeler, emoji_of
-from vqa.metrics.feeling_scores import FeelingScores, macro_f1
-from vqa.metrics.feeling_scores import feeling_scores as measure
+from vqa.metrics.feeling_measures import feeling_scores as measure
+from vqa.metrics.feeling_measures import macro_f1
+from vqa.metrics.feeling_scores import FeelingScores
 from vqa.models import EmojiModel
 from vqa.models.emoji import Phrases
 from vqa.neighbours import Neighbours, open_sentences, read

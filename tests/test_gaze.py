@@ -13,7 +13,8 @@ from saliency.fixations import SIZE, count_map, density
 from training import score
 from vqa import checkpoints
 from vqa.gazer import Gazer
-from vqa.metrics.gaze_scores import GazeScores, gaze_scores
+from vqa.metrics.gaze_measures import gaze_scores
+from vqa.metrics.gaze_scores import GazeScores
 from vqa.models import GazeModel
 from vqa.rows import open_rows
 from vqa.sources import BadData

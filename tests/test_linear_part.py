@@ -10,7 +10,7 @@ from sklearn.svm import LinearSVC
 from training.emoji_task import TextSet, guesses
 from training.linear_part import SCALE, SHARES, add_linear
 from vqa import checkpoints
-from vqa.metrics.feeling_scores import macro_f1
+from vqa.metrics.feeling_measures import macro_f1
 from vqa.models import EmojiConfig, EmojiModel
 from vqa.texts import open_texts
 from vqa.tweets import tokenize

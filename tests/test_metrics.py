@@ -136,7 +136,14 @@ def test_evaluate_loads_the_published_metrics_without_this_library(writer, tmp_p
 def test_a_metric_s_space_says_what_it_is_and_what_it_needs(writer):
     push_metric(ROOT, "feeling_scores", "org/f1")
     files = files_of(writer, "org/f1")
-    assert set(files) == {"f1.py", "widget.py", "app.py", "requirements.txt", "README.md"}
+    assert set(files) == {
+        "f1.py",
+        "feeling_measures.py",
+        "widget.py",
+        "app.py",
+        "requirements.txt",
+        "README.md",
+    }
     wanted = [line.partition(">")[0] for line in files["requirements.txt"].decode().split()]
     assert wanted == ["datasets", "evaluate", "numpy", "scikit-learn"]
     _, front, text = files["README.md"].decode().split("---\n", 2)

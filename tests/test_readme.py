@@ -16,8 +16,8 @@ RESULTS = json.loads((REPOSITORY / "benchmarks/results.json").read_text(encoding
 
 
 def test_every_table_is_the_one_that_the_code_makes():
-    tables = "answers captions gaze feelings methods faithfulness latency caption_speed speed"
-    assert re.findall(r"<!-- table: (\w+) -->", README) == tables.split()
+    tables = "answers captions gaze feelings methods faithfulness scaling latency caption_speed"
+    assert re.findall(r"<!-- table: (\w+) -->", README) == [*tables.split(), "speed"]
     assert filled(README) == README
 
 
@@ -44,6 +44,20 @@ def test_the_captions_a_second_that_were_measured_are_shown():
     measured = RESULTS["captions"]["captions"]
     assert f"writes {measured['per_second']} captions a second" in README
     assert measured["per_second"] >= 25
+
+
+def test_two_processes_gain():
+    tasks = RESULTS["scaling"]["tasks"]
+    assert tasks.keys() == {"captions", "answers"}
+    assert all(task["speedup"] >= 1.7 for task in tasks.values())
+
+
+def test_what_a_feeling_takes_is_shown():
+    one, bulk = RESULTS["feelings"]["one"], RESULTS["feelings"]["bulk"]
+    assert f"felt in {one['milliseconds']} ms on one thread, {one['network']} of" in README
+    assert f"together at {bulk['per_second']:,} a second" in README
+    assert one["network"] <= 2
+    assert bulk["network"] > bulk["numbers"] > bulk["tokens"]  # the order in which they are told
 
 
 def test_the_pictures_left_out_of_the_faithfulness_table_are_told():

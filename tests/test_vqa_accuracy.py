@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from vqa.metrics.vqa_accuracy import VqaAccuracy, accuracy, expected_calibration_error
+from vqa.metrics.answer_measures import accuracy, expected_calibration_error
+from vqa.metrics.vqa_accuracy import VqaAccuracy
 from vqa.text import normalize_answer
 
 

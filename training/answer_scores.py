@@ -10,6 +10,7 @@ from pathlib import Path
 
 from training.predictions import Line, Metrics, read_lines, say_missing
 from vqa.batch import BadPredictions
+from vqa.metrics.answer_measures import PEOPLE, accuracy, expected_calibration_error
 from vqa.rows import Question, Rows
 from vqa.sources import BadData
 
@@ -54,8 +55,6 @@ def score_answers(rows: Rows, predictions: Path) -> Metrics:
         BadPredictions: if the file is no such file, or is about other questions.
         BadData: if a question has no answer to compare with.
     """
-    from vqa.metrics.vqa_accuracy import expected_calibration_error
-
     scored = list(_join(rows, read_lines(predictions, ANSWER_FIELDS)))
     sure = [(s.probability, s.accuracy) for s in scored if s.probability is not None]
     if not sure:
@@ -70,8 +69,6 @@ def score_answers(rows: Rows, predictions: Path) -> Metrics:
 
 def _join(rows: Rows, lines: Iterator[Line]) -> Iterator[Scored]:
     """Give each question its prediction. The same key may come again: then in the same order."""
-    from vqa.metrics.vqa_accuracy import accuracy
-
     waiting: dict[tuple[int | str, int, str], deque[Line]] = defaultdict(deque)
     for line in lines:
         waiting[line["image_id"], line["index"], line["question"]].append(line)
@@ -91,8 +88,6 @@ def _join(rows: Rows, lines: Iterator[Line]) -> Iterator[Scored]:
 
 def _references(question: Question, name: str) -> Sequence[str]:
     """The ten answers of the official accuracy, or the agreed one."""
-    from vqa.metrics.vqa_accuracy import PEOPLE
-
     if len(question.answers) >= PEOPLE or question.answer is None:
         references = question.answers
     else:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from training.predictions import Metrics, read_lines, say_missing
 from vqa.batch import BadPredictions
+from vqa.metrics.caption_measures import caption_scores
+from vqa.metrics.ptb import ptb_tokenize
 from vqa.rows import Rows
 from vqa.sources import BadData
 
@@ -29,9 +31,6 @@ def score_captions(rows: Rows, predictions: Path) -> Metrics:
         BadPredictions: if the file is no such file, or is about other pictures.
         BadData: if no picture has a caption to compare with.
     """
-    from vqa.metrics.caption_scores import caption_scores
-    from vqa.metrics.ptb import ptb_tokenize
-
     said = {line["image_id"]: line["caption"] for line in read_lines(predictions, CAPTION_FIELDS)}
     references: dict[int | str, list[str]] = {}
     for row in rows:  # a picture may have a row a caption

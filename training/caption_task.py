@@ -16,7 +16,7 @@ from training.captions import CaptionSet
 from training.loop import Batch
 from training.run import OurTask, none_of
 from vqa.captioning import draw, search
-from vqa.metrics.caption_scores import CiderIndex
+from vqa.metrics.caption_measures import CiderIndex
 from vqa.models import Captioner
 from vqa.models.captioner import END, Look, reverse
 from vqa.text import Vocab

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from training.loop import Batch
 from training.run import OurTask, none_of
-from vqa.metrics.feeling_scores import macro_f1
+from vqa.metrics.feeling_measures import macro_f1
 from vqa.models import EmojiModel
 from vqa.models.emoji import Phrases
 from vqa.texts import Texts

@@ -10,7 +10,7 @@ from typing import Any
 
 from training.predictions import read_lines
 from vqa.batch import BadPredictions
-from vqa.metrics.feeling_scores import BEST, feeling_scores
+from vqa.metrics.feeling_measures import BEST, feeling_scores
 from vqa.models import EmojiModel
 from vqa.sources import BadData
 from vqa.texts import Texts
@@ -28,7 +28,7 @@ def score_feelings(texts: Texts, predictions: Path, labels: tuple[str, ...]) -> 
 
     Returns:
         `macro_f1`, `accuracy` and `top5`, percentages; `n`; and `confusion`, the counts as of
-        `vqa.metrics.feeling_scores`, with `labels`.
+        `vqa.metrics.feeling_measures`, with `labels`.
 
     Raises:
         BadPredictions: if the file is no such file, or is about other texts.

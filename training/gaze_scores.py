@@ -15,7 +15,7 @@ import numpy as np
 from saliency.fixations import SIZE
 from training.predictions import say_missing
 from vqa.batch import BadPredictions
-from vqa.metrics.gaze_scores import gaze_scores
+from vqa.metrics.gaze_measures import gaze_scores
 from vqa.rows import Rows
 from vqa.sources import BadData
 

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.emoji_task import TextSet, guesses
-from vqa.metrics.feeling_scores import macro_f1
+from vqa.metrics.feeling_measures import macro_f1
 from vqa.models import EmojiModel
 from vqa.tweets import Token, ngrams
 

@@ -1,7 +1,8 @@
 """A metric as a Space of the Hub, from where `evaluate.load("org/name")` takes it.
 
 evaluate fetches one file, named like the Space, and the files beside it from which that one imports
-relatively. So the metric's file and those of ours that it needs lie flat in the Space.
+relatively, but not what these import. So the metric's file and those of ours that it needs lie flat
+in the Space, and the first imports all others.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ def files(root: Path, metric: str, repo_id: str) -> dict[str, bytes]:
     """
     name = repo_id.rpartition("/")[2]
     sources = _flat(root, root / "vqa" / "metrics" / f"{metric}.py", name)
+    others = "".join(f"from .{Path(each).stem} import *\n" for each in list(sources)[1:])
+    sources[f"{name}.py"] = sources[f"{name}.py"].replace("from .", f"{others}from .", 1)
     packages = {"evaluate", "datasets"}.union(*map(_packages, sources.values()))
     texts = {
         **sources,

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from vqa import tweets
@@ -154,8 +155,8 @@ class EmojiModel(nn.Module):
     def embed(self, phrases: Phrases) -> Tensor:
         """Texts -> a vector a word, (B, T, D); 0 on padding. D is word_dim, and as much as all
         heads have labels."""
-        spelling = self.spelling(phrases.grams, phrases.starts)[phrases.forms]
-        vectors = self.embedding(phrases.ids) + spelling
+        spellings = self.spelling(phrases.grams, phrases.starts)
+        vectors = self.embedding(phrases.ids) + embedding(phrases.forms, spellings)
         if self.wide_dim:
             vectors = torch.cat([vectors, self.wide(phrases.ngrams).sum(dim=2)], dim=2)
         known = phrases.ids != Vocab.PAD
@@ -176,21 +177,22 @@ class EmojiModel(nn.Module):
             What the heads are given, (B, 4 * hidden_dim + D), and the attention's weights of the
             words (B, T), which sum to 1.
         """
-        words = vectors[..., : self.config.word_dim]
-        states = self._states(self.dropout(words), lengths)
-        states = self.dropout(states)
-        beyond = torch.arange(vectors.shape[1], device=vectors.device) >= lengths.unsqueeze(1)
-        scores = self.importance(states).squeeze(-1).masked_fill(beyond, float("-inf"))
+        width, whole = self.config.word_dim, bool((lengths == vectors.shape[1]).all())
+        words = self.dropout(vectors[..., :width])
+        states = self.dropout(self.lstm(words)[0] if whole else self._packed(words, lengths))
+        scores = self.importance(states).squeeze(-1)
+        highest = states
+        if not whole:  # one text alone saves the time of this, and of the packing
+            beyond = torch.arange(vectors.shape[1], device=vectors.device) >= lengths.unsqueeze(1)
+            scores = scores.masked_fill(beyond, float("-inf"))
+            highest = states.masked_fill(beyond.unsqueeze(-1), float("-inf"))
         weights = scores.softmax(dim=1)
-        attended = (weights.unsqueeze(-1) * states).sum(dim=1)
-        highest = states.masked_fill(beyond.unsqueeze(-1), float("-inf")).amax(dim=1)
-        count = lengths.unsqueeze(1)
-        mean, wide = words.sum(dim=1) / count, vectors[..., self.config.word_dim :].sum(dim=1)
-        return torch.cat([attended, highest, mean, wide / count.sqrt()], dim=1), weights
+        attended = torch.bmm(weights.unsqueeze(1), states).squeeze(1)
+        count, total = lengths.unsqueeze(1), vectors.sum(dim=1)
+        means = total[:, :width] / count, total[:, width:] / count.sqrt()
+        return torch.cat([attended, highest.amax(dim=1), *means], dim=1), weights
 
-    def _states(self, words: Tensor, lengths: Tensor) -> Tensor:
-        if bool((lengths == words.shape[1]).all()):  # packing would take a third of one text's time
-            return torch.as_tensor(self.lstm(words)[0])
+    def _packed(self, words: Tensor, lengths: Tensor) -> Tensor:
         packed = pack_padded_sequence(words, lengths.cpu(), batch_first=True, enforce_sorted=False)
         states = pad_packed_sequence(self.lstm(packed)[0], True, total_length=words.shape[1])[0]
         return torch.as_tensor(states)
