@@ -39,7 +39,7 @@ TABS = {"Ask": ask, "Caption": caption, "Gaze": gaze, "Feelings": feelings, "Mod
 
 def serious(visit):
     """What axe-core finds that shuts people out: rule, impact, and where."""
-    visit.page.wait_for_timeout(400)  # what fades in has come
+    visit.page.wait_for_timeout(200)  # what fades in has come
     found = Axe().run(visit.page).response["violations"]
     return [
         (each["id"], each["impact"], [node["target"] for node in each["nodes"]])
@@ -52,7 +52,7 @@ def serious(visit):
 @pytest.mark.parametrize("width", [1440, 420])
 def test_no_tab_shuts_anybody_out(visit, scheme, width):
     visit.page.set_viewport_size({"width": width, "height": 900})
-    visit.page.emulate_media(color_scheme=scheme)
+    visit.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     expect(visit["body.dark"]).to_have_count(int(scheme == "dark"))
     found = {}
     for name, fill in TABS.items():

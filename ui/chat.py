@@ -40,6 +40,7 @@ const column = element.closest('.column');  // the Chatbot itself may come later
 const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
 const scroll = (to) => to?.scrollIntoView({behavior: calm ? 'auto' : 'smooth', block: 'start'});
 const mark = () => {
+  column.querySelector('#chat .examples')?.removeAttribute('role');  // a list without items
   [...column.querySelectorAll('#chat .message-row')].forEach((row, place) => {
     const chosen = place === props.value.chosen;
     row.classList.toggle('chosen', chosen);

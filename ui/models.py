@@ -68,6 +68,12 @@ element.addEventListener('click', (event) => {
 });
 watch('value', () => choose(chosen));  // its model may be another one
 list();
+const reach = () => {  // what scrolls must be reached by keyboard
+  for (const part of document.querySelectorAll('#models-card :is(pre, table)')) part.tabIndex = 0;
+};
+const news = {childList: true, subtree: true};
+new MutationObserver(reach).observe(element.closest('[role=tabpanel]'), news);
+reach();
 """
 _RUNS = """() => [
   {__type__: 'update', interactive: false}, {__type__: 'update', visible: true},
