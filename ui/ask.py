@@ -215,15 +215,20 @@ def _talk_in_the_page(engine: Engine, tab: Tab) -> None:
     outputs = [asking.path, asking.question, tab.why.method, *parts]
 
     async def answer(talk: Talk, method: str) -> States:
-        """The states of what is pending: the picture if it is new, then the answer."""
+        """The states of what is pending: the picture if it is new, then the answer.
+
+        Each names all that the last one did. The browser is sent what differs and changes the last
+        one in place, even if that is still to be shown: what is left out would be taken from it.
+        """
         now, newest = engine.now(), talk
+        values = why.menu(tab.why, now, method)
         try:
             async with aclosing(news_of(partial(go_on, now, talk))) as talks:
                 async for newest in talks:
-                    yield shown(tab, newest) | evidence_of(tab, newest)
+                    values |= shown(tab, newest) | evidence_of(tab, newest)
+                    yield values
         except (BadImage, BadText) as error:
-            yield settled(tab, newest, plain(str(error)))
-        yield why.menu(tab.why, now, method)
+            yield values | settled(tab, newest, plain(str(error)))
 
     explained = why.listen(engine, tab.why, tab.panel.asked)
     quick = {"queue": False, "show_progress": "hidden", **PRIVATE}
