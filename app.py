@@ -34,6 +34,7 @@ SWITCHES = {
 }
 # The proxies in front of a Space: what they forward is counted as its sender's (ui/limits.py).
 ON_A_SPACE = {"FORWARDED_ALLOW_IPS": "127.0.0.1,10.0.0.0/8"}
+TIDY_SECONDS = 60.0  # between two looks for memory that is free
 MODELS = Path(__file__).with_name("models.json")  # a Space's, with the models it loads instead
 CAPTIONERS = ("captioner", "captioner-bilstm")  # the first is asked if none is chosen
 
@@ -176,9 +177,11 @@ def load(flags: argparse.Namespace, tell: Callable[[str], object]) -> tuple[gr.B
     from vqa import checkpoints
     from vqa.engine import Engine
     from vqa.loader import Loader
+    from vqa.memory import give_back_freed
     from vqa.neighbours import Neighbours, open_sentences
     from vqa.sources import BadData
 
+    give_back_freed(TIDY_SECONDS)
     names = default_models()
     gaze, feelings = (getattr(flags, kind) or names[kind] for kind in ("gaze", "feelings"))
     neighbours = None

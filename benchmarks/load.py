@@ -5,8 +5,9 @@
 
 Clients upload a photo, ask for an answer, a caption or an explanation of it, wait, and begin again:
 14 answers to 3 captions to 3 explanations. First one of them, then 8, then 32, each for two
-minutes; then 8 until there were 5,000 requests. Before, with nobody else there: the seconds from
-the server's start to its first byte, to the page and to an answer, and from a browser's first
+minutes; then 8 until there were 5,000 requests. A little more than a minute later the memory is
+looked at: so often the server hands back what is free. Before, with nobody else there: the seconds
+from the server's start to its first byte, to the page and to an answer, and from a browser's first
 request until a question can be typed; and what `/answer` over HTTP takes more than `engine.answer`,
 on the same pictures, each asked about for the first time. A request counts from its upload on.
 
@@ -19,7 +20,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import shutil
 import statistics
 import time
 from collections.abc import Sequence
@@ -30,8 +30,9 @@ from typing import Any, NamedTuple
 import httpx
 import numpy as np
 
+from app import TIDY_SECONDS
 from benchmarks.latency import RESULTS, asked
-from benchmarks.server import Refused, Server, Visitor, serving
+from benchmarks.server import CHROMIUM, Refused, Server, Visitor, serving
 from training.record import provenance, record
 from vqa.engine import Engine
 
@@ -97,6 +98,7 @@ def measure(
     done = sum(each["requests"] for each in found.values())
     while done < args.requests:
         done += run(server, questions, CROWD, min(SAMPLE, args.seconds))["requests"]
+    time.sleep(1.1 * TIDY_SECONDS)
     memory = {"at rest": rest, "after": server.resident(), "requests": done}
     print(f"memory: {memory}")
     return {
@@ -112,11 +114,9 @@ def usable(url: str) -> float:
     """Seconds that a browser with an empty cache takes until a question can be typed."""
     from playwright.sync_api import sync_playwright
 
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)  # None: playwright's own
     flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=flags)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         page = browser.new_page()
         page.set_default_timeout(PATIENCE)
         since = time.monotonic()

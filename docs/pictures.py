@@ -9,7 +9,6 @@ It starts the page on the shipped models, drives it in Chromium, and writes PNG 
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
 from app import create_demo, default_models
+from benchmarks.server import CHROMIUM
 from ui import guards
 from vqa.engine import Engine
 
@@ -24,7 +24,6 @@ HERE = Path(__file__).parent
 SIZE = {"width": 1200, "height": 900}
 TOUR_WIDTH, TOUR_QUALITY = 900, 60
 LONG, SHORT = 2200, 900  # milliseconds that a step of the tour is shown
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 SLOWEST = 60_000  # milliseconds
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -15,14 +13,13 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from app import create_demo
+from benchmarks.server import CHROMIUM, free_port
 from ui import guards
 from vqa.engine import Engine
 from vqa.loader import Loader
 from vqa.neighbours import Neighbours, open_sentences
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)  # None: playwright's own
 FLAGS = """
 --no-sandbox --disable-gpu --disable-background-networking --disable-component-update
 --disable-sync --no-first-run --use-fake-ui-for-media-stream --use-fake-device-for-media-stream
@@ -89,12 +86,6 @@ class Visit:
         """Addresses outside the page's own that it asked for."""
         own = (self.url, "data:", "blob:" + self.url)
         return [address for address in self.requests if not address.startswith(own)]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

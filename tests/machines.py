@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import psutil
+
+from benchmarks.server import free_port
 
 REPOSITORY = Path(__file__).parent.parent
 TOOLS = ("unshare", "nsenter", "ip", "sleep")
@@ -107,13 +108,6 @@ class Machines:
         statuses = [process.wait() for process in self.running]
         self.running.clear()
         return statuses, [(self.folder / f"{i}.txt").read_text() for i in (0, 1)]
-
-
-def free_port() -> int:
-    """One that nobody listens to."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def run_together(*commands: list[object]) -> list[subprocess.CompletedProcess[str]]:

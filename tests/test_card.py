@@ -1,11 +1,8 @@
 """The cards: their examples run, their pictures show the model, the Hub can read their numbers."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import huggingface_hub
@@ -33,25 +30,24 @@ def card_of(folder):
     return (folder / CARD).read_text(encoding="utf-8")
 
 
-def run_examples(text, folder):
-    """What the Python in a card prints, run in a folder where photo.jpg is, without a network."""
-    code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
-    with Image.open(example.CAT.path) as photo:
-        photo.convert("RGB").save(folder / "photo.jpg")
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return code, done.stdout
+@pytest.fixture
+def run_examples(monkeypatch, capsys):
+    """A function: what the Python in a card prints, run in a folder where photo.jpg is."""
+
+    def run_examples(text, folder):
+        code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+        with Image.open(example.CAT.path) as photo:
+            photo.convert("RGB").save(folder / "photo.jpg")
+        monkeypatch.chdir(folder)
+        capsys.readouterr()
+        exec(code, {})
+        return code, capsys.readouterr().out
+
+    return run_examples
 
 
 @shipped
-def test_the_example_of_a_card_runs(folder, tmp_path):
+def test_the_example_of_a_card_runs(folder, tmp_path, run_examples):
     code, said = run_examples(card_of(folder), tmp_path)
     assert f'"{folder.name}"' in code
     assert len(said.splitlines()) >= code.count("print(")
@@ -122,7 +118,7 @@ def feelings(tmp_path):
     return folder
 
 
-def test_the_card_of_a_model_of_feelings_runs_and_is_read(feelings, tmp_path):
+def test_the_card_of_a_model_of_feelings_runs_and_is_read(feelings, tmp_path, run_examples):
     card.write(feelings)
     _, said = run_examples(card_of(feelings), tmp_path)
     assert len(said.splitlines()) == 2
@@ -133,7 +129,7 @@ def test_the_card_of_a_model_of_feelings_runs_and_is_read(feelings, tmp_path):
     assert not (feelings / EXAMPLE).exists()  # it sees no pictures
 
 
-def test_a_card_drops_the_picture_and_the_numbers_that_it_has_no_longer(feelings):
+def test_a_card_drops_the_picture_and_the_numbers_that_it_has_no_longer(feelings, run_examples):
     card.write(feelings)
     shutil.copy(example.CAT.path, feelings / EXAMPLE)
     metrics = json.loads((feelings / "metrics.json").read_text())

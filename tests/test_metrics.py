@@ -12,8 +12,8 @@ import evaluate
 import hub_writes  # noqa: F401  # the Hub learns to write
 import pytest
 from gradio_client import Client
-from machines import free_port
 
+from benchmarks.server import free_port
 from vqa.hub import main
 from vqa.metric_space import METRICS
 from vqa.metrics.caption_scores import CaptionScores

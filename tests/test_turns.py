@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import itertools
 import json
 import os
 import re
@@ -49,6 +50,20 @@ def tab(engine):
             return ask.Tab(*parts)
 
     return asyncio.run(build())
+
+
+def test_each_state_of_an_answer_names_all_that_the_last_one_did(engine):
+    async def states(question):
+        with gr.Blocks() as page:
+            ask.build(engine)
+        answer = next(fn.fn for fn in page.fns.values() if fn.name == "answer")
+        talk = Talk(pending=Pending(CAT, question))
+        return [set(state) async for state in answer(talk, "grad_cam")]
+
+    for question in ("is it a dog?", "a" * 100_000):
+        named = asyncio.run(states(question))
+        assert len(named) >= 2
+        assert all(one <= other for one, other in itertools.pairwise(named))
 
 
 def asked(engine, path, *questions, talk=None):
