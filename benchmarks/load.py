@@ -30,7 +30,6 @@ from typing import Any, NamedTuple
 import httpx
 import numpy as np
 
-from app import TIDY_SECONDS
 from benchmarks.latency import RESULTS, asked
 from benchmarks.server import CHROMIUM, Refused, Server, Visitor, serving
 from training.record import provenance, record
@@ -41,6 +40,7 @@ PICTURES = 200
 CROWD = 8  # clients of the soak, and of the long count
 PATIENCE = 120_000  # milliseconds
 SAMPLE = 30  # seconds between two looks at the memory
+SETTLES = 66  # seconds until the server has handed back what is free, which it does once a minute
 Asked = Sequence[tuple[bytes, str]]  # pictures, each with a question
 
 
@@ -98,7 +98,7 @@ def measure(
     done = sum(each["requests"] for each in found.values())
     while done < args.requests:
         done += run(server, questions, CROWD, min(SAMPLE, args.seconds))["requests"]
-    time.sleep(1.1 * TIDY_SECONDS)
+    time.sleep(SETTLES)
     memory = {"at rest": rest, "after": server.resident(), "requests": done}
     print(f"memory: {memory}")
     return {

@@ -22,7 +22,7 @@ def server(tiny_checkpoint, tiny_captioner_checkpoint):
 
 
 def test_each_number_of_clients_is_measured_and_the_memory(server, tiny_checkpoint, monkeypatch):
-    monkeypatch.setattr(load, "TIDY_SECONDS", 0.1)
+    monkeypatch.setattr(load, "SETTLES", 0.1)
     args = argparse.Namespace(clients=[1, 3], seconds=0.5, requests=8)
     found = load.measure(server, Engine.load(tiny_checkpoint), QUESTIONS, args)
     assert found["clients"].keys() == {"1", "3"}

@@ -220,15 +220,17 @@ def _talk_in_the_page(engine: Engine, tab: Tab) -> None:
         Each names all that the last one did. The browser is sent what differs and changes the last
         one in place, even if that is still to be shown: what is left out would be taken from it.
         """
-        now, newest = engine.now(), talk
-        values = why.menu(tab.why, now, method)
+        now, newest, values = engine.now(), talk, dict[Any, Any]()
+        if talk.pending is None:  # a generator without a state would clear everything
+            yield why.menu(tab.why, now, method)
         try:
             async with aclosing(news_of(partial(go_on, now, talk))) as talks:
                 async for newest in talks:
-                    values |= shown(tab, newest) | evidence_of(tab, newest)
-                    yield values
+                    values = shown(tab, newest) | evidence_of(tab, newest)
+                    yield values | why.menu(tab.why, now, method)
         except (BadImage, BadText) as error:
-            yield values | settled(tab, newest, plain(str(error)))
+            menu = why.menu(tab.why, now, method)
+            yield values | menu | settled(tab, newest, plain(str(error)))
 
     explained = why.listen(engine, tab.why, tab.panel.asked)
     quick = {"queue": False, "show_progress": "hidden", **PRIVATE}
