@@ -35,7 +35,7 @@ class Visit:
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url))
-        with page.expect_response("**/run/predict"):  # whether models were replaced
+        with page.expect_response("**/run/predict*"):  # whether models were replaced
             page.goto(url)
         expect(self["#pictures button"].first).to_be_visible()
 
@@ -59,7 +59,7 @@ class Visit:
     def upload(self, name, content):
         """Give the page a file, and wait until it has it and has cleared the old answer."""
         sent = self.page.expect_response("**/upload?*")
-        cleared = self.page.expect_response("**/run/predict")  # a question before it is cancelled
+        cleared = self.page.expect_response("**/run/predict*")  # a question before it is cancelled
         with sent, cleared:
             self["#picture input[type=file]"].set_input_files(
                 {"name": name, "mimeType": "image/jpeg", "buffer": content}

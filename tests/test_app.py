@@ -43,7 +43,8 @@ def test_an_example_question_is_asked_at_once(visit):
     before = visit.heat()
     visit.page.get_by_role("button", name="What color is the flower?").click()
     visit.wait_for_another_map(before)
-    expect(visit["#question textarea"]).to_have_value("What color is the flower?")
+    expect(visit["#answer"]).to_contain_text("What color is the flower?")
+    expect(visit["#question textarea"]).to_have_value("")
 
 
 def test_the_opacity_slider_fades_the_map_without_asking_the_server(visit):
@@ -73,13 +74,16 @@ def test_the_map_is_told_in_words(visit):
     ],
     ids=["no picture", "no question", "100,000 characters"],
 )
-def test_a_problem_is_said_in_words_and_takes_the_old_answer_away(visit, example, question, words):
+def test_a_problem_is_said_in_words_and_leaves_the_conversation_alone(
+    visit, example, question, words
+):
     if example:
         visit.choose(example)
+    turns = visit["#chat .bot-row"].count()
     visit.ask(question)
     expect(visit["#note"]).to_contain_text(words)
-    expect(visit["#view .empty"]).to_be_visible()
-    expect(visit["#answer"]).to_have_count(0)
+    expect(visit["#question textarea"]).to_have_value(question)
+    expect(visit["#chat .bot-row"]).to_have_count(turns)
 
 
 def test_a_text_file_named_jpg_is_refused_in_words(visit):
@@ -95,16 +99,16 @@ def test_an_rgba_picture_under_the_name_of_a_gif_is_answered(visit):
     expect(visit["#answer h2"]).not_to_be_empty()
 
 
-def test_another_picture_clears_the_old_answer(visit):
+def test_without_its_picture_no_more_is_asked_and_the_evidence_stays(visit):
     visit.choose("Cat")
     visit.page.get_by_label("Remove Image").click()
-    expect(visit["#view .empty"]).to_be_visible()
-    expect(visit["#answer"]).to_have_count(0)
-    visit.choose("Coffee")
-    visit.page.get_by_label("Remove Image").click()
+    visit.ask("what color is it?")
+    expect(visit["#note"]).to_contain_text("There is no picture yet")
+    expect(visit["#view .heat"]).to_be_visible()
     visit.upload("mine.jpg", encoded("RGB", "JPEG"))
-    expect(visit["#view .empty"]).to_be_visible()
-    expect(visit["#questions button"].first).to_have_text("What is in the picture?")
+    expect(visit["#answer h2"]).to_have_text("My picture")
+    expect(visit["#view .heat"]).to_have_count(0)
+    expect(visit["#chat .option"].get_by_text("Where would people look?")).to_be_visible()
 
 
 def test_a_photo_from_the_webcam_is_answered(visit):
@@ -114,7 +118,7 @@ def test_a_photo_from_the_webcam_is_answered(visit):
     visit["#picture"].get_by_label("capture photo").click()
     expect(visit["#picture img"]).to_be_visible()
     visit.ask("what color is it?")
-    expect(visit["#answer h2"]).not_to_be_empty()
+    expect(visit["#chat .thumb"]).to_have_count(1)
 
 
 def test_a_picture_from_the_clipboard_is_answered(visit):
@@ -134,19 +138,28 @@ def test_a_picture_from_the_clipboard_is_answered(visit):
 
 def test_markup_and_templates_in_a_question_stay_text(visit):
     visit.choose("Cat")
-    visit.ask("![zqx](https://example.com/a.png) <img src=y onerror=alert(1)> ${alert(1)} {{zqy}}")
-    expect(visit["#note"]).to_contain_text('"zqx"')
-    expect(visit["#note img, #note a, #words img, #view script"]).to_have_count(0)
+    markup = (
+        "![zqx](https://example.com/a.png) <img src=y onerror=alert(1)> ${alert(1)} {{zqy}} "
+        "[x](javascript:alert(1)) $$x^2$$ ```code``` &lt;b&gt;"
+    )
+    visit.ask(markup)
+    asked = visit["#chat .user-row"].last
+    expect(visit["#chat .thumb"]).to_have_count(2)
+    assert asked.inner_text().replace("\u2060", "") == markup
+    expect(visit["#chat .bot-row"].last).to_contain_text('"zqx"')
+    expect(visit["#answer"]).to_contain_text("<img src=y onerror=alert(1)>")
+    expect(visit["#chat .md img, #chat a, #chat code, #chat .katex"]).to_have_count(0)
+    expect(visit["#answer img, #answer a, #note img, #words img, #view script"]).to_have_count(0)
 
 
 def test_two_tabs_share_no_state(visit, open_page, url):
     visit.choose("Cat")
     other = open_page(url)
     expect(other["#view .empty"]).to_be_visible()
-    expect(other["#question textarea"]).to_have_value("")
+    expect(other["#chat .bot-row"]).to_have_count(0)
     mine = visit.heat()
     other.choose("Coffee")
-    expect(visit["#question textarea"]).to_have_value("What animal is this?")
+    expect(visit["#answer"]).to_contain_text("What animal is this?")
     assert visit.heat() == mine
     assert other.problems + other.strangers() == []
 
@@ -172,5 +185,7 @@ def test_an_upload_over_ten_megabytes_is_refused_in_words(open_page, url):
 def test_a_full_queue_is_told_in_words(open_page, serving, tiny_checkpoint):
     with serving(tiny_checkpoint, max_size=0) as address:
         visit = open_page(address)
-        visit.ask("What is this?")
+        visit["#pictures button"].first.click()
         expect(visit.page.get_by_text("currently busy. Please try again")).to_be_visible()
+        expect(visit["#question textarea"]).to_have_value("What animal is this?")
+        expect(visit["#submit"]).to_be_visible()

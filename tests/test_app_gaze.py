@@ -126,7 +126,7 @@ def test_the_board_works_by_keyboard(tab):
         tab.page.keyboard.press(key)
     middle = whatif.CELLS // 2 + 1
     expect(tab["#whatif-board .place"]).to_have_text(f"Row {middle - 1}, column {middle}: shown.")
-    expect(tab["#whatif-board .hidden"]).to_have_count(1)
+    expect(tab["#whatif-board .board .hidden"]).to_have_count(1)
     tab.page.keyboard.press("Tab")
     tab.page.keyboard.press("Enter")
     expect(tab["#whatif-line"]).to_contain_text("Hiding 1% of the picture ")

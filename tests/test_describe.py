@@ -261,7 +261,7 @@ def test_no_event_of_the_tab_is_public_and_all_work_waits_in_one_queue(page):
     assert list(demo.get_api_info()["named_endpoints"]) == ["/answer", "/explain", "/caption"]
     assert demo.get_api_info()["unnamed_endpoints"] == {}
     model = [fn for fn in demo.fns.values() if fn.concurrency_id == guards.MODEL["concurrency_id"]]
-    assert len(model) == 8 + 5  # Ask's, and here: /caption, three ways to ask, one to explain
+    assert len(model) == 12 + 5  # Ask's, and here: /caption, three ways to ask, one to explain
 
 
 def test_without_a_captioner_there_is_no_tab(tiny_checkpoint):

@@ -13,7 +13,7 @@ from conftest import tiny_answerer, tiny_captioner, tiny_gaze
 from toy_transformers import save
 
 from app import create_demo
-from ui import answers, cards, evidence, gaze, models, reasons, why, words
+from ui import answers, cards, evidence, gaze, models, reasons, turns, why, words
 from ui.examples import EXAMPLES
 from vqa import checkpoints, lineup
 from vqa.engine import Engine
@@ -124,7 +124,7 @@ def test_what_follows_a_model_adds_nothing_to_the_page(tiny_checkpoint):
 
 def test_an_answer_of_a_model_that_is_gone_is_not_explained_by_another(vilt, tiny_checkpoint):
     engine = Engine.load(tiny_checkpoint)
-    asked = answers.answer(engine, CAT, "what color is it?").asked
+    asked = turns.reply(engine, CAT, "what color is it?").grounds.asked
 
     async def build():
         with gr.Blocks():
@@ -139,8 +139,8 @@ def test_an_answer_of_a_model_that_is_gone_is_not_explained_by_another(vilt, tin
     engine.replace(0, lineup.load("vqa", vilt))
     (only,) = asyncio.run(states(asked))
     assert only[section.line] == answers.REPLACED
-    again = answers.answer(engine, CAT, "what color is it?")
-    assert not again.words.visible  # it tells no weights of words
+    again = turns.reply(engine, CAT, "what color is it?").grounds
+    assert again.shades == ()  # it tells no weights of words
     assert all(section.figures[0] in state for state in asyncio.run(states(again.asked)))
     menu = why.menu(section, engine, "guided_backprop")[section.method]
     assert menu["value"] == "grad_cam"
@@ -150,7 +150,7 @@ def test_an_answer_of_a_model_that_is_gone_is_not_explained_by_another(vilt, tin
 def test_what_blip_writes_is_explained_and_compared_as_any_answer(tmp_path, monkeypatch):
     monkeypatch.setattr(reasons, "LIVE", {"lime": {"samples": 32}, "occlusion": {"window": 32}})
     engine = Engine.load(save("blip", tmp_path / "blip"))
-    found = answers.answer(engine, CAT, "what color is it?")
+    found = turns.reply(engine, CAT, "what color is it?").grounds
     states = []
     reasons.explain(engine, found.asked, "occlusion", states.append)
     top = found.asked.top[: reasons.TOP]

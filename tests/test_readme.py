@@ -17,7 +17,7 @@ RESULTS = json.loads((REPOSITORY / "benchmarks/results.json").read_text(encoding
 
 def test_every_table_is_the_one_that_the_code_makes():
     tables = "answers captions gaze feelings methods faithfulness scaling latency caption_speed"
-    assert re.findall(r"<!-- table: (\w+) -->", README) == [*tables.split(), "speed"]
+    assert re.findall(r"<!-- table: (\w+) -->", README) == [*tables.split(), "load", "speed"]
     assert filled(README) == README
 
 
@@ -50,6 +50,20 @@ def test_two_processes_gain():
     tasks = RESULTS["scaling"]["tasks"]
     assert tasks.keys() == {"captions", "answers"}
     assert all(task["speedup"] >= 1.7 for task in tasks.values())
+
+
+def test_the_page_bears_the_load():
+    measured = RESULTS["load"]
+    assert measured["clients"].keys() == {"1", "8", "32"}
+    assert all(each["errors"] == 0 for each in measured["clients"].values())
+    assert measured["clients"]["32"]["oldest"] <= 10
+    assert measured["overhead"]["more"] <= 60
+    assert measured["start"]["browser"] <= 2
+    memory = measured["memory"]
+    assert memory["requests"] >= 5000
+    assert memory["at rest"] <= 1200
+    assert f"{memory['at rest']} MB at rest, and {memory['after']} MB" in README
+    assert f"takes {measured['overhead']['more']} ms more than" in README
 
 
 def test_what_a_feeling_takes_is_shown():

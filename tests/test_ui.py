@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import re
 import subprocess
 import sys
@@ -19,8 +18,9 @@ from PIL import Image
 from serving import served
 
 from app import SWITCHES, main
-from ui import answers, examples, guards
-from vqa import images, text
+from ui import answers, examples, guards, panel
+from ui.turns import Grounds, Turn
+from vqa import text
 from vqa.engine import Engine
 from vqa.images import load
 from vqa.models import Answer
@@ -54,8 +54,12 @@ def an_answer(**changes):
     return Answer(**(fields | changes))
 
 
-def map_on(picture):
-    return answers.layers(answers.shrink(picture), an_answer())
+def map_on(picture, tmp_path):
+    path = tmp_path / "a.png"
+    picture.save(path)
+    found = an_answer()
+    grounds = Grounds(found.attention, "Where the model looked", top=found.top)
+    return panel.layers(Turn("answerer", str(path), "what?", found.text, grounds=grounds))
 
 
 def decode(uri):
@@ -98,8 +102,8 @@ def test_a_model_that_is_not_there_ends_the_app_in_one_line(tmp_path, monkeypatc
     assert "nowhere" in str(stop.value)
 
 
-def test_the_map_lies_on_the_picture_and_is_told_in_words():
-    layers = map_on(Image.new("RGB", (2000, 1000), "white"))
+def test_the_map_lies_on_the_picture_and_is_told_in_words(tmp_path):
+    layers = map_on(Image.new("RGB", (2000, 1000), "white"), tmp_path)
     picture, heat = decode(layers["picture"]), decode(layers["heat"])
     assert picture.format == "JPEG"
     assert picture.size == (960, 480)
@@ -111,13 +115,13 @@ def test_the_map_lies_on_the_picture_and_is_told_in_words():
 
 
 @pytest.mark.parametrize("size", [(5000, 120), (120, 5000)])
-def test_the_thinnest_picture_has_a_map(size):
-    layers = map_on(Image.new("RGB", size))
+def test_the_thinnest_picture_has_a_map(size, tmp_path):
+    layers = map_on(Image.new("RGB", size), tmp_path)
     assert min(decode(layers["heat"]).size) >= 1
 
 
-def test_nothing_that_the_user_or_the_model_said_goes_into_html():
-    layers = map_on(Image.new("RGB", (40, 30)))
+def test_nothing_that_the_user_or_the_model_said_goes_into_html(tmp_path):
+    layers = map_on(Image.new("RGB", (40, 30)), tmp_path)
     uri = re.compile(r"data:image/(jpeg|png);base64,[A-Za-z0-9+/=]+")
     assert set(layers) == {"picture", "alt", "heat", "words", "trust"}
     assert layers["trust"] == ""
@@ -146,55 +150,6 @@ def test_a_note_is_shown_letter_by_letter():
     assert not re.search(r"(?<!\\)(?:\\\\)*[*_`<\[!&$]", escaped)
 
 
-def test_a_missing_picture_and_a_bad_one_are_told_apart(engine, tmp_path):
-    assert "no picture yet" in answers.answer(engine, None, "what is it?").note
-    (tmp_path / "a.jpg").write_text("no picture")
-    bad = answers.answer(engine, str(tmp_path / "a.jpg"), "what is it?")
-    assert bad.view is None
-    assert bad.note
-
-
-def test_a_missing_question_is_asked_for(engine):
-    path = str(examples.EXAMPLES[0].path)
-    assert "The question is empty" in answers.answer(engine, path, None).note
-
-
-def test_a_picture_is_decoded_for_its_first_question_only(engine, tmp_path, monkeypatch):
-    decoded = []
-
-    def counted(source, **options):
-        decoded.append(source)
-        return load(source, **options)
-
-    monkeypatch.setattr(answers, "load", counted)
-    monkeypatch.setattr(images, "load", counted)  # the engine's
-    path = tmp_path / "a.png"
-    Image.new("RGB", (90, 60), "red").save(path)
-    first = answers.answer(engine, str(path), "what color is it?")
-    assert len(decoded) == 2
-    second = answers.answer(engine, str(path), "is it a square?")
-    assert len(decoded) == 2
-    assert second.view["picture"] == first.view["picture"]
-    assert second.view["heat"] != first.view["heat"]
-
-
-def test_a_replaced_picture_is_shown_anew_and_a_removed_one_is_named(engine, tmp_path):
-    path = tmp_path / "a.png"
-    for place, colour in enumerate(((255, 0, 0), (0, 0, 255))):
-        Image.new("RGB", (90, 60), colour).save(path)
-        os.utime(path, (2e9, 2e9 + place))
-        shown = decode(answers.answer(engine, str(path), "what color is it?").view["picture"])
-        assert np.abs(np.subtract(shown.getpixel((45, 30)), colour)).max() < 5
-    path.unlink()
-    gone = answers.answer(engine, str(path), "what color is it?")
-    assert gone.view is None
-    assert gone.note
-
-
-def test_a_deleted_upload_is_named(engine, tmp_path):
-    assert answers.answer(engine, str(tmp_path / "gone.jpg"), "what is it?").note
-
-
 def test_without_further_models_two_endpoints_are_public(demo):
     assert list(demo.get_api_info()["named_endpoints"]) == ["/answer", "/explain"]
     assert demo.get_api_info()["unnamed_endpoints"] == {}
@@ -221,7 +176,7 @@ def test_every_answer_carries_the_content_policy(demo):
 def test_calls_wait_in_one_queue_with_an_end(demo):
     assert demo._queue.max_size == 64
     model = [fn for fn in demo.fns.values() if fn.concurrency_id == "model"]
-    assert len(model) == 8  # /answer, /explain, three ways to ask, two to explain, and what if
+    assert len(model) == 12  # /answer, /explain, seven ways to ask, two to explain, and what if
     assert demo.api_open is False
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from conftest import draw, gaze_rows, tiny_answerer, tiny_gaze
 
-from ui import gaze, whatif
-from ui.answers import layers, picture_of, trusts
+from ui import gaze, panel, turns, whatif
+from ui.answers import trusts
 from vqa import as_data
 from vqa.engine import Engine
 from vqa.gazer import Gazer
@@ -70,7 +70,8 @@ def test_an_answer_tells_how_far_gaze_was_trusted(engine, tmp_path):
     found = own.answer(PICTURE, QUESTION)
     assert found.gaze_trust == pytest.approx(0.3)
     assert as_data.answer(found)["gaze_trust"] == found.gaze_trust
-    assert layers(picture_of(str(path)), found)["trust"].startswith("Gaze trust 0.30: ")
+    turn = turns.reply(own, str(path), QUESTION)
+    assert panel.layers(turn)["trust"].startswith("Gaze trust 0.30: ")
     assert own.answer_batch([PICTURE], [[QUESTION]])[0][0].gaze_trust == pytest.approx(0.3)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from saliency import registry
 from saliency.types import Cancelled, Maps, MethodSpec
-from ui import answers, background, evidence, examples, reasons, why
+from ui import answers, background, evidence, examples, reasons, turns, why
 from vqa.engine import Engine
 from vqa.images import BadImage
 from vqa.scorers import AnswerScorer
@@ -32,7 +32,7 @@ def engine(tiny_checkpoint):
 
 @pytest.fixture(scope="module")
 def asked(engine):
-    return answers.answer(engine, CAT, "what color is it?").asked
+    return turns.reply(engine, CAT, "what color is it?").grounds.asked
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_nothing_that_the_user_or_the_model_said_goes_into_html(tiny_checkpoint)
     engine = Engine.load(tiny_checkpoint)
     odd = tuple(f"${{alert({place})}} <img src=zqx>" for place in range(8))
     engine.answerer.answers = odd
-    asked = answers.answer(engine, CAT, "zqx: what color is it?").asked
+    asked = turns.reply(engine, CAT, "zqx: what color is it?").grounds.asked
     section = built(engine)
     states = [why.cleared(section, asked)]
     for work in (

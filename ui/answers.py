@@ -6,26 +6,24 @@ import re
 import weakref
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import gradio as gr
 from PIL import Image
 
-from saliency import overlay
 from ui.examples import data_uri
 from vqa.engine import Engine
-from vqa.images import BadImage, load
+from vqa.images import load
 from vqa.models import Answer
 from vqa.responder import Responder
-from vqa.text import BadText
 
 REPLACED = "Another model was loaded since: ask again."
 NO_PICTURE = "There is no picture yet: choose one of the examples, or add your own."
 _PICTURE_SIDE = 960  # pixels of the longer side, as shown
-_DARKEST = 0.6  # shade of a word
+DARKEST = 0.6  # shade of a word
+_LIKELY = 0.3  # of a text without a feeling, the likeliest emoji is about 0.2 likely
 _MINDED = 0.1  # a gaze trust this near 0 changes the attention by less than people would notice
 HEAT_SIDE = 192  # the browser enlarges the map to the picture
-_SHOWN = 16  # pictures kept as shown, a few hundred kB each: people ask more than one question
+_SHOWN = 24  # pictures kept as shown, a few hundred kB each: people ask more than one question
 
 
 class Asked(NamedTuple):
@@ -37,18 +35,6 @@ class Asked(NamedTuple):
     by: weakref.ref[Responder]  # by whom; it goes when another takes its place
 
 
-class Result(NamedTuple):
-    """The components, or their new values, that together show one answer."""
-
-    note: Any
-    words: Any
-    reaction: Any  # the emoji that the question is answered with
-    answer: Any
-    view: Any
-    guesses: Any
-    asked: Any  # `Asked`, remembered on the server; None if there is no answer
-
-
 class Shown(NamedTuple):
     """A picture as the page shows it."""
 
@@ -56,45 +42,10 @@ class Shown(NamedTuple):
     size: tuple[int, int]  # pixels: width, height
 
 
-def answer(engine: Engine, path: str | None, question: str) -> Result:
-    """Answer in the page, or say in words why not.
-
-    Args:
-        engine: the loaded model.
-        path: the picture's file, None if there is none yet.
-        question: as typed.
-
-    Returns:
-        New values of the components. A problem is a note, and takes the last answer away.
-    """
-    if path is None:
-        return nothing(NO_PICTURE)
-    try:
-        found = engine.answer(path, question)
-        picture = picture_of(path)
-    except (BadImage, BadText) as error:
-        return nothing(str(error))
-    return Result(
-        plain(unknown_words(found)),
-        gr.HighlightedText(shades(found), visible=bool(found.word_weights)),
-        reaction(engine, question),
-        gr.Label(found.text, visible=True),
-        layers(picture, found),
-        gr.Label(dict(found.top), visible=True),
-        Asked(path, question, found.top, weakref.ref(engine.responder)),
-    )
-
-
-def nothing(note: str = "") -> Result:
-    """No answer, and perhaps a note why."""
-    hidden = gr.Label(None, visible=False)
-    words = gr.HighlightedText(None, visible=False)
-    return Result(plain(note), words, "", hidden, None, hidden, None)
-
-
 def reaction(engine: Engine, text: str) -> str:
-    """The emoji that a text is answered with, as Markdown; empty without a model of feelings."""
-    return f"Feels like {plain(engine.feel(text).emoji)}" if engine.feeler else ""
+    """The emoji that a text is answered with, in words; empty if none is likely, or no model."""
+    found = engine.feel(text) if engine.feeler else None
+    return f"Feels like {found.emoji}" if found and found.probability >= _LIKELY else ""
 
 
 def picture_of(path: str, side: int = _PICTURE_SIDE) -> Shown:
@@ -134,18 +85,6 @@ def scaled(size: tuple[int, int], side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def layers(picture: Shown, found: Answer) -> dict[str, str]:
-    """The value of `maps.view`: picture and map as data URIs, and the map in words."""
-    heat = overlay.heat(found.attention, scaled(picture.size, HEAT_SIDE))
-    return {
-        "picture": picture.uri,
-        "alt": "The picture",
-        "heat": data_uri(heat, "PNG", compress_level=1),
-        "words": f"Where the model looked: {overlay.describe(found.attention)}.",
-        "trust": trusts(found.gaze_trust),
-    }
-
-
 def trusts(trust: float | None) -> str:
     """How far a question has the model follow people's gaze, in words; empty without gaze."""
     if trust is None:
@@ -159,7 +98,7 @@ def trusts(trust: float | None) -> str:
 def shades(found: Answer) -> list[tuple[str, float]]:
     """The question's words, shaded by weight: the heaviest most, and still readable."""
     heaviest = max((weight for _, weight in found.word_weights), default=0) or 1
-    return [(word, _DARKEST * weight / heaviest) for word, weight in found.word_weights]
+    return [(word, DARKEST * weight / heaviest) for word, weight in found.word_weights]
 
 
 def unknown_words(found: Answer) -> str:

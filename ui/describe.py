@@ -162,7 +162,7 @@ def told_in(tab: Tab, engine: Engine, told: Told, method: str) -> dict[Any, Any]
         tab.ask: gr.Row(visible=True),
         tab.method: gr.Dropdown(menu, value=method),
         tab.others: words.ranked(told.caption),
-        tab.reaction: answers.reaction(engine, told.caption.text),
+        tab.reaction: plain(answers.reaction(engine, told.caption.text)),
     }
 
 

@@ -62,8 +62,9 @@ _VIEW = (
 """
     + _EYE
     + """
-<strong>Choose a picture and ask about it</strong>
-<p>The answer comes here, with a map of where the model looked.</p>
+<strong>The evidence comes here</strong>
+<p>For each answer: where the model looked, what else it thought of, which words counted, and
+whether it holds when a part of the picture is hidden.</p>
 </div>
 {{/if}}"""
 )
@@ -71,11 +72,7 @@ _SHOW = (
     _FADE
     + """
 for (const id of ['note', 'result'])  // so that screen readers say what is new
-  document.getElementById(id)?.setAttribute('aria-live', 'polite');
-watch('value', () => {
-  if (props.value && window.innerWidth < 900)  // one column: the answer is further down
-    setTimeout(() => document.getElementById('result').scrollIntoView(), 300);
-});"""
+  document.getElementById(id)?.setAttribute('aria-live', 'polite');"""
 )
 
 _FIGURE = (
@@ -215,7 +212,7 @@ list();
 
 
 def view() -> gr.HTML:
-    """Where the model looked, with a slider for the opacity; its value is `answers.layers`."""
+    """Where the model looked, with a slider for the opacity; its value is `panel.layers`."""
     return _html(_VIEW, _SHOW, "view", legend=_ramp())
 
 
@@ -252,13 +249,14 @@ def captions(elem_id: str) -> gr.HTML:
 
 
 def _html(template: str, script: str | None, elem_id: str | None = None, **given: str) -> gr.HTML:
+    for name, text in given.items():  # as props, gradio loses them while a section is hidden
+        template = template.replace(f"{{{{{name}}}}}", text)
     return gr.HTML(
         html_template=template,
         js_on_load=script,
         apply_default_css=False,
         elem_id=elem_id,
         elem_classes="maps",
-        **given,
     )
 
 

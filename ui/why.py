@@ -120,7 +120,7 @@ def build(engine: Engine) -> Why:
 
 
 def _column() -> tuple[gr.Markdown, gr.HTML]:
-    with gr.Column(min_width=240):
+    with gr.Column(min_width=160):
         return gr.Markdown(latex_delimiters=[], elem_classes="title"), maps.figure()
 
 

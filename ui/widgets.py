@@ -36,7 +36,7 @@ _PROGRESS = """
 _LIVE = "element.closest('.column')?.setAttribute('aria-live', 'polite');"
 
 
-def picture(alt_text: str, elem_id: str) -> gr.Image:
+def picture(alt_text: str, elem_id: str, height: int = 330) -> gr.Image:
     """Where a visitor puts a picture; it hands over the path of the file, unopened."""
     image = gr.Image(
         type="filepath",
@@ -45,7 +45,7 @@ def picture(alt_text: str, elem_id: str) -> gr.Image:
         sources=["upload", "clipboard", "webcam"],
         label="Picture",
         placeholder="Drop a picture here\nor click to choose one",
-        height=330,
+        height=height,
         buttons=[],
         elem_id=elem_id,
         alt_text=alt_text,
