@@ -56,6 +56,10 @@ class Visit:
         self["#question textarea"].fill(question)
         self["#submit"].click()
 
+    def invites(self):
+        """Wait until it has looked at a new picture; until then it answers nothing else."""
+        expect(self["#chat .option"].first).to_be_visible()
+
     def upload(self, name, content):
         """Give the page a file, and wait until it has it and has cleared the old answer."""
         sent = self.page.expect_response("**/upload?*")

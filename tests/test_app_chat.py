@@ -74,7 +74,9 @@ def test_an_edit_a_retry_and_an_undo(talk):
     expect(talk["#answer"]).to_contain_text("What color is it?")
     answer(talk, "Is it a dog?", 2)
     said = talk["#chat .bot-row"].last.inner_text()
-    talk["#chat button[aria-label=Retry]"].click()
+    with talk.page.expect_response("**/queue/join?*"):  # until then the old answer stands there
+        talk["#chat button[aria-label=Retry]"].click()
+    expect(talk["#submit"]).to_be_visible()
     expect(talk["#chat .thumb"]).to_have_count(2)
     expect(talk["#chat .bot-row"].last).to_have_text(said, use_inner_text=True)
     talk["#chat button[aria-label=Undo]"].click()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-import itertools
 import json
 import os
 import re
@@ -52,27 +51,11 @@ def tab(engine):
     return asyncio.run(build())
 
 
-def test_each_state_of_an_answer_names_all_that_the_last_one_did(engine):
-    async def states(question):
-        with gr.Blocks() as page:
-            ask.build(engine)
-        answer = next(fn.fn for fn in page.fns.values() if fn.name == "answer")
-        talk = Talk(pending=Pending(CAT, question))
-        return [set(state) async for state in answer(talk, "grad_cam")]
-
-    for question in ("is it a dog?", "a" * 100_000):
-        named = asyncio.run(states(question))
-        assert len(named) >= 2
-        assert all(one <= other for one, other in itertools.pairwise(named))
-
-
 def asked(engine, path, *questions, talk=None):
     """The talk after some questions."""
     talk = talk or Talk()
     for question in questions:
-        told = []
-        turns.go_on(engine, replace(talk, pending=Pending(path, question)), told.append)
-        talk = told[-1]
+        talk = turns.go_on(engine, replace(talk, pending=Pending(path, question)))
     return talk
 
 
@@ -84,12 +67,12 @@ def decode(uri):
     return base64.b64decode(uri.partition(",")[2])
 
 
-def test_a_picture_is_told_before_its_answer(engine):
-    told = []
-    turns.go_on(engine, Talk(pending=Pending(CAT, "is it a square?")), told.append)
-    assert [kinds(talk) for talk in told] == [[PICTURE], [PICTURE, ANSWERER]]
-    assert [talk.pending is None for talk in told] == [False, True]
-    assert told[-1].turn.question == "is it a square?"
+def test_a_new_picture_is_a_turn_before_its_answer(engine):
+    talk = asked(engine, CAT, "is it a square?")
+    assert kinds(talk) == [PICTURE, ANSWERER]
+    assert talk.pending is None
+    assert talk.turn.question == "is it a square?"
+    assert turns.go_on(engine, talk) is talk
 
 
 def test_a_second_question_is_about_the_same_picture_and_another_picture_is_labelled(engine):
@@ -195,10 +178,9 @@ def test_an_edit_takes_the_later_turns_with_it(engine, tab):
     assert kinds(before) == [PICTURE]
     assert before.pending == Pending(CAT, "how many shapes are there?")
     assert values[tab.asking.picture] == values[tab.asking.path] == CAT
-    told = []
-    turns.go_on(engine, before, told.append)
-    assert [turn.question for turn in told[-1].turns] == ["Cat", "how many shapes are there?"]
-    assert chat.WHY in chat.chips_of(told[-1])
+    after = turns.go_on(engine, before)
+    assert [turn.question for turn in after.turns] == ["Cat", "how many shapes are there?"]
+    assert chat.WHY in chat.chips_of(after)
 
 
 @pytest.mark.parametrize(("place", "edited"), [(0, "another name"), (1, "  "), (7, "what is it?")])

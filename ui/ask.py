@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import gradio as gr
 
 from ui import chat, keep, panel, whatif, why, widgets
 from ui.answers import NO_PICTURE, plain
-from ui.background import news_of
 from ui.chat import WHAT_IF, WHY
 from ui.examples import EXAMPLES
 from ui.follow import Values
@@ -24,9 +20,8 @@ from vqa.engine import Engine
 from vqa.images import BadImage
 from vqa.text import BadText
 
-BUSY = "The last question is still being answered: wait for it, or press Stop."
+BUSY = "The last answer is still on its way: wait for it, or press Stop."
 STOPPED = "Stopped."
-States = AsyncGenerator[dict[Any, Any], None]
 
 
 class Asking(NamedTuple):
@@ -214,23 +209,16 @@ def _talk_in_the_page(engine: Engine, tab: Tab) -> None:
     parts = [*shown(tab, Talk()), *evidence_of(tab, Talk())]
     outputs = [asking.path, asking.question, tab.why.method, *parts]
 
-    async def answer(talk: Talk, method: str) -> States:
-        """The states of what is pending: the picture if it is new, then the answer.
-
-        Each names all that the last one did. The browser is sent what differs and changes the last
-        one in place, even if that is still to be shown: what is left out would be taken from it.
-        """
-        now, newest, values = engine.now(), talk, dict[Any, Any]()
-        if talk.pending is None:  # a generator without a state would clear everything
-            yield why.menu(tab.why, now, method)
+    def answer(talk: Talk, method: str) -> dict[Any, Any]:
+        """New values: what was pending is answered. One state, for gradio sends a generator's last
+        one twice, and the second could come after what the visitor did meanwhile."""
+        now = engine.now()
+        menu = why.menu(tab.why, now, method)
         try:
-            async with aclosing(news_of(partial(go_on, now, talk))) as talks:
-                async for newest in talks:
-                    values = shown(tab, newest) | evidence_of(tab, newest)
-                    yield values | why.menu(tab.why, now, method)
+            newest = go_on(now, talk)
         except (BadImage, BadText) as error:
-            menu = why.menu(tab.why, now, method)
-            yield values | menu | settled(tab, newest, plain(str(error)))
+            return menu | settled(tab, talk, plain(str(error)))
+        return menu | shown(tab, newest) | evidence_of(tab, newest)
 
     explained = why.listen(engine, tab.why, tab.panel.asked)
     quick = {"queue": False, "show_progress": "hidden", **PRIVATE}
@@ -256,7 +244,7 @@ def _look_back(tab: Tab, explained: list[Any], outputs: list[Any], quick: dict[s
 
     def select(talk: Talk, event: gr.SelectData) -> dict[Any, Any]:
         place = chat.place_of(event.index, talk)
-        if place is None:
+        if place is None or talk.pending:  # it would take the answer back that is on its way
             return {asking.note: gr.skip()}
         chosen = replace(talk, chosen=place)
         return {asking.talk: chosen} | evidence_of(tab, chosen, "result")

@@ -13,6 +13,10 @@ from typing import TypeVar
 
 from saliency.types import Cancelled
 
+# Seconds between two pieces of news: a browser that falls behind would show what is long over, even
+# after what came later.
+PACE = 0.2
+
 State = TypeVar("State")
 
 
@@ -26,7 +30,7 @@ async def news_of(work: Callable[[Callable[[State], None]], object]) -> AsyncGen
         work: calls `tell` with all there is to know so far, often enough to be stopped by it.
 
     Yields:
-        The newest of what was told, as often as somebody has time for it.
+        The newest of what was told, as often as somebody has time for it, once in PACE at most.
 
     Raises:
         Exception: whatever the work raises.
@@ -51,6 +55,7 @@ async def news_of(work: Callable[[Callable[[State], None]], object]) -> AsyncGen
             woken.clear()
             if newest:
                 yield newest.pop()
+                await asyncio.wait([worker], timeout=PACE)
         await worker
     finally:
         left.set()

@@ -129,25 +129,24 @@ class Talk:
         return tuple(question for question in self.invited if question.lower() not in asked)
 
 
-def go_on(engine: Engine, talk: Talk, tell: Callable[[Talk], None]) -> None:
-    """Do what is pending, and tell of the talk after each turn.
+def go_on(engine: Engine, talk: Talk) -> Talk:
+    """The talk after what is pending: a picture that is new to it, then the answer.
 
     Raises:
         BadImage: if the picture cannot be read.
         BadText: if the question cannot be asked.
     """
     if talk.pending is None:
-        return
+        return talk
     path, question = talk.pending
     if talk.path != path or not talk.invited:
         turn, invited = shown(engine, path)
         if talk.path != path:
             talk = talk.add(turn)
         talk = replace(talk, invited=invited)
-        tell(talk)
     if question:
         talk = talk.add(reply(engine, path, question, talk.turns[-1].people))
-    tell(replace(talk, pending=None))
+    return replace(talk, pending=None)
 
 
 def shown(engine: Engine, path: str) -> tuple[Turn, tuple[str, ...]]:
