@@ -73,11 +73,15 @@ class Explanation:
         """Whether any place speaks for the target; if not, there is nothing to show."""
         return bool(self.map.max() > 0)
 
+    @property
+    def drawable(self) -> NDArray[np.float32]:
+        """The map as it is drawn: below 0 only if that speaks against the target."""
+        return self.map if self.signed else self.map.clip(0)
+
     def normalised(self) -> NDArray[np.float32]:
         """The map over its largest magnitude: in [-1, 1] if signed, else in [0, 1]."""
-        values = self.map if self.signed else np.maximum(self.map, 0)
-        peak = float(np.abs(values).max())
-        return np.asarray(values / peak if peak else values, dtype=np.float32)
+        peak = float(np.abs(self.drawable).max())
+        return np.asarray(self.drawable / (peak or 1), dtype=np.float32)
 
     def overlay(self, picture: Image.Image, opacity: float = 0.7) -> Image.Image:
         """The map over its picture, RGB of the picture's size."""

@@ -12,7 +12,6 @@ from PIL import Image
 from saliency.overlay import describe
 from saliency.panels import Panel, side_by_side, top_panel
 from vqa import checkpoints, images
-from vqa.as_data import drawable
 from vqa.describer import Describer
 from vqa.engine import Engine
 from vqa.gazer import Gazer
@@ -82,9 +81,9 @@ def _answer(model: Any, picture: Image.Image) -> tuple[Image.Image, str]:
     (why,) = engine.explain(picture, QUESTION)
     panels = [
         Panel(f"{found.text}, {found.probability:.0%}: attention", found.attention),
-        Panel(f"{found.text}: Grad-CAM", drawable(why)),
+        Panel(f"{found.text}: Grad-CAM", why.drawable),
     ]
-    places = f"{_place(found.attention)}; and what speaks for the answer, {_place(drawable(why))}"
+    places = f"{_place(found.attention)}; and what speaks for the answer, {_place(why.drawable)}"
     words = f'the answer to "{QUESTION}", "{found.text}": where the model looked, {places}'
     return side_by_side(picture, panels), words
 

@@ -12,7 +12,6 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from saliency import overlay
 from saliency.types import CannotExplain
 from ui import reasons, words
 from ui.guards import MODEL, as_uploaded
@@ -99,7 +98,7 @@ def _explain(engine: Engine, inputs: list[Any], outputs: list[Any]) -> None:
         with _refusing():
             asked = _needed(picture), question, answer or None, method
             (why,) = engine.explain(*asked, **options)
-            return as_data.explanation(why), why.overlay(_small(asked[0]), as_data.OPACITY)
+            return as_data.explanation(why), engine.draw(_small(asked[0]), [why])
 
     methods = reasons.methods(engine)
     method = gr.Dropdown(methods, value=methods[0], label="Method")
@@ -148,7 +147,7 @@ def _gaze(engine: Engine, picture: gr.Image, outputs: list[Any]) -> None:
         with _refusing():
             path = _needed(picture)
             people = engine.gaze(path)
-            return as_data.gaze(people), overlay.blend(_small(path), people, as_data.OPACITY)
+            return as_data.gaze(people), engine.draw(_small(path), people)
 
     gr.on([], gaze, picture, outputs, api_name="gaze", **MODEL)
 

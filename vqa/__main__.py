@@ -32,7 +32,7 @@ class Found(NamedTuple):
 
 def answer(engine: Engine, options: argparse.Namespace) -> Found:
     """Answer a question; --why draws the places that speak for the answer."""
-    from vqa import as_data, images
+    from vqa import as_data
 
     found = engine.answer(options.picture, options.question)
     line, data = f"{found.text} ({found.probability:.0%})", as_data.answer(found)
@@ -42,35 +42,31 @@ def answer(engine: Engine, options: argparse.Namespace) -> Found:
         (why,) = engine.explain(options.picture, options.question, method=_method(options))
         data["why"] = as_data.explanation(why)
         line += f"; why: {data['why']['marks']}"
-        why.overlay(images.load(options.picture)).save(options.why)
+        engine.draw(options.picture, [why]).save(options.why)
     return Found(line, data)
 
 
 def caption(engine: Engine, options: argparse.Namespace) -> Found:
     """Describe a picture; --why draws the places that speak for each word."""
-    from saliency import panels
-    from vqa import as_data, images
+    from vqa import as_data
 
     found = engine.caption(options.picture)
     data = as_data.caption(found)
     if options.why:
         whys = engine.explain_caption(options.picture, found.words, _method(options))
         data["why"] = [as_data.explanation(why) for why in whys]
-        maps, signed = [as_data.drawable(why) for why in whys], whys[0].signed
-        picture = images.load(options.picture)
-        panels.top_panel(picture, maps, found.words, signed=signed).save(options.why)
+        engine.draw(options.picture, whys).save(options.why)
     return Found(found.text, data)
 
 
 def gaze(engine: Engine, options: argparse.Namespace) -> Found:
     """Say where people would look; --why draws it."""
-    from saliency import overlay
-    from vqa import as_data, images
+    from vqa import as_data
 
     people = engine.gaze(options.picture)
     data = as_data.gaze(people)
     if options.why:
-        overlay.blend(images.load(options.picture), people, as_data.OPACITY).save(options.why)
+        engine.draw(options.picture, people).save(options.why)
     return Found(data["looked"], data)
 
 
@@ -115,7 +111,7 @@ def _drawing(text: str) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from saliency.registry import METHODS
+    from vqa.engine import METHODS
 
     parser = argparse.ArgumentParser(prog="seewhy", description="Ask a picture, and see why.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -139,9 +135,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; what is wrong with its input ends it with one line and exit status 1."""
-    from saliency.types import CannotExplain
     from vqa.checkpoints import BadCheckpoint
-    from vqa.engine import Engine
+    from vqa.engine import CannotExplain, Engine
     from vqa.images import BadImage
     from vqa.lineup import load
     from vqa.sources import one_line

@@ -7,13 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from saliency import overlay
-from saliency.tokens import TokenExplanation
-from saliency.types import Explanation
+from vqa.engine import Explanation, TokenExplanation, in_words
 from vqa.models import Answer, Caption, Feeling
 
 SIDE = 14  # cells of a side of a map: enough to see where, and few enough to read
-OPACITY = 0.7  # of the hottest place, where a map is drawn
 
 
 def answer(found: Answer) -> dict[str, Any]:
@@ -23,7 +20,7 @@ def answer(found: Answer) -> dict[str, Any]:
         "probability": found.probability,
         "top": [list(guess) for guess in found.top],
         "attention": found.attention.tolist(),
-        "looked": overlay.describe(found.attention),
+        "looked": in_words(found.attention),
         "word_weights": [list(word) for word in found.word_weights],
         "unknown": list(found.unknown),
         "gaze_trust": found.gaze_trust,
@@ -48,7 +45,7 @@ def explanation(found: Explanation) -> dict[str, Any]:
         "score": found.score,
         "method": found.method,
         "signed": found.signed,
-        "marks": overlay.describe(drawable(found), signed=found.signed),
+        "marks": in_words(found),
         "map": _rounded(_cells(found.map)),
         "seconds": found.seconds,
     }
@@ -57,7 +54,7 @@ def explanation(found: Explanation) -> dict[str, Any]:
 def gaze(people: np.ndarray) -> dict[str, Any]:
     """Where people would look, (H, W), in words and as the share of each of SIDE x SIDE cells."""
     cells = _cells(people)
-    return {"looked": overlay.describe(people), "map": _rounded(cells / cells.sum())}
+    return {"looked": in_words(people), "map": _rounded(cells / cells.sum())}
 
 
 def feeling(found: Feeling, why: TokenExplanation) -> dict[str, Any]:
@@ -70,11 +67,6 @@ def feeling(found: Feeling, why: TokenExplanation) -> dict[str, Any]:
         "top": [list(guess) for guess in found.top],
         "words": [list(word) for word in words],
     }
-
-
-def drawable(found: Explanation) -> np.ndarray:
-    """The map as it is drawn: below 0 only if that speaks against."""
-    return found.map if found.signed else found.map.clip(0)
 
 
 def _cells(values: np.ndarray) -> np.ndarray:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
-from saliency import faithfulness, registry, tokens
-from saliency.types import Explanation, Progress
+from saliency import faithfulness, overlay, panels, registry, tokens
+from saliency.tokens import TokenExplanation
+from saliency.types import CannotExplain, Explanation, Progress
 from vqa import images
 from vqa.describer import Describer
 from vqa.feeler import Feeler
@@ -18,6 +20,11 @@ from vqa.lineup import Lineup
 from vqa.models import Answer, Caption, Feeling
 from vqa.responder import WhatIf
 from vqa.scorers import QuestionScorer
+
+__all__ = ["METHODS", "CannotExplain", "Engine", "Explanation", "TokenExplanation", "in_words"]
+
+METHODS = tuple(registry.METHODS)
+OPACITY = 0.7  # of the hottest place, where a map is drawn
 
 
 class Engine(Lineup):
@@ -188,7 +195,7 @@ class Engine(Lineup):
         *,
         head: str | None = None,
         **options: Any,
-    ) -> tokens.TokenExplanation:
+    ) -> TokenExplanation:
         """Say how far each word of a text pushes a label.
 
         Args:
@@ -253,6 +260,27 @@ class Engine(Lineup):
         before, after = (scorer.answers[number] for number in (found.before, found.after))
         return dataclasses.replace(found, label_before=before, label_after=after)
 
+    def draw(
+        self, picture: images.Source, found: np.ndarray | Sequence[Explanation]
+    ) -> Image.Image:
+        """Draw what was found over its picture.
+
+        Args:
+            picture: a path, bytes, file object, PIL picture or array.
+            found: a map at least 0, or explanations of one method: a single one, or several, which
+                stand side by side on one scale, each under its label.
+
+        Raises:
+            BadImage: if the picture cannot be read.
+        """
+        base = images.load(picture)
+        if isinstance(found, np.ndarray):
+            return overlay.blend(base, found, OPACITY)
+        if len(found) == 1:
+            return found[0].overlay(base, OPACITY)
+        maps, labels = [each.drawable for each in found], [each.label for each in found]
+        return panels.top_panel(base, maps, labels, signed=found[0].signed)
+
     def scorer(self, question: str, picture: images.Source | None = None) -> QuestionScorer:
         """A question's answers as scores of the pixels; see `Responder.scorer`."""
         return self.responder.scorer(question, picture)
@@ -264,3 +292,10 @@ class Engine(Lineup):
 
 def _labelled(found: Sequence[Explanation], names: Sequence[str]) -> tuple[Explanation, ...]:
     return tuple(dataclasses.replace(each, label=names[each.target]) for each in found)
+
+
+def in_words(found: np.ndarray | Explanation) -> str:
+    """Where a map at least 0, or an explanation's, is hot; see `saliency.overlay.describe`."""
+    if isinstance(found, np.ndarray):
+        return overlay.describe(found)
+    return overlay.describe(found.drawable, signed=found.signed)
