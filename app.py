@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -147,8 +148,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, value in switches.items():
         os.environ.setdefault(name, value)
 
-    from ui.starting import Starting
+    from ui.starting import NoStubs, Starting
 
+    sys.meta_path.insert(0, NoStubs())
     try:
         starting = Starting(flags.host, flags.port)
     except OSError as error:

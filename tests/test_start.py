@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
+import sys
 
+import gradio
 import httpx
 import pytest
 from conftest import draw
@@ -12,7 +15,7 @@ from conftest import draw
 from app import main
 from benchmarks.server import Visitor, free_port, serving
 from ui.guards import sweep
-from ui.starting import Starting
+from ui.starting import NoStubs, Starting
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
@@ -67,6 +70,17 @@ def test_a_killed_server_loses_the_call_that_was_running_and_nothing_else(tiny_c
     with serving(*flags, port=port) as server, Visitor(server.url) as visitor:
         assert visitor.call("answer", visitor.upload(content), question) == before
         assert "Traceback" not in server.log()
+
+
+def test_gradio_is_imported_without_a_look_at_its_stubs(monkeypatch):
+    finder, name = NoStubs(), "gradio.component_meta"
+    monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
+    spec = finder.find_spec(name, gradio.__path__)
+    assert finder not in sys.meta_path
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.create_or_modify_pyi(None, "", []) is None
+    assert module.ComponentMeta.__module__ == name
 
 
 def test_what_is_old_is_swept_and_what_is_young_stays(tmp_path):
