@@ -18,9 +18,10 @@ test: setup browser
 
 setup: $(VENV)/.installed
 
+# Python compiles what it imports; to compile all that is installed would take longer than to fetch it.
 $(VENV)/.installed: requirements.txt requirements-dev.txt constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet -r requirements-dev.txt -c constraints.txt
+	$(VENV)/bin/pip install --quiet --no-compile -r requirements-dev.txt -c constraints.txt
 	touch $@
 
 # The page is tested in a real Chromium: the system's if there is one, else the distribution's, else playwright's own build.
