@@ -4,6 +4,7 @@ PY := $(VENV)/bin/python
 PYTHON ?= python3
 
 .PHONY: run test setup browser
+unexport PYTHONDONTWRITEBYTECODE # or every process would compile all that it imports
 export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 0
 
