@@ -108,25 +108,3 @@ class Machines:
         statuses = [process.wait() for process in self.running]
         self.running.clear()
         return statuses, [(self.folder / f"{i}.txt").read_text() for i in (0, 1)]
-
-
-def run_together(*commands: list[object]) -> list[subprocess.CompletedProcess[str]]:
-    """Run Python with each of these arguments as a process of one run, without `torchrun`."""
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    place |= {"WORLD_SIZE": str(len(commands)), "OMP_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, *map(str, command)],
-            cwd=REPOSITORY,
-            env=os.environ | place | {"RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank, command in enumerate(commands)
-    ]
-    said = [process.communicate() for process in running]
-    return [
-        subprocess.CompletedProcess(process.args, process.returncode, *each)
-        for process, each in zip(running, said, strict=True)
-    ]

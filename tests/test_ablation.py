@@ -4,6 +4,7 @@ import json
 import sys
 
 import pytest
+from together import run_together
 from trainings import SMALL
 
 from training import ablation
@@ -30,6 +31,12 @@ def _typed(change):
     return {n: {"true": True, "false": False}.get(v, v) for n, v in change.items()}
 
 
+def forked(command, check):
+    (done,) = run_together(command[1:])
+    assert check
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_is_recorded_is_not_done_again_and_the_rest_is(
     tiny_data, tiny_captioner_checkpoint, tmp_path, monkeypatch
 ):
@@ -43,6 +50,7 @@ def test_what_is_recorded_is_not_done_again_and_the_rest_is(
     flags |= {"metrics": metrics, "cache_dir": tmp_path / "cache"}
     given = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
     monkeypatch.setattr(sys, "argv", ["ablation", "caption", *given])
+    monkeypatch.setattr(ablation.subprocess, "run", forked)
     ablation.main()
     found = json.loads(metrics.read_text())["results"]
     assert found["ablation: a"] == {"metrics": {"cider": 1.5}}

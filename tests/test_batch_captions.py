@@ -1,22 +1,17 @@
 """Bulk captions, and the numbers that `training.score caption` makes of them."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import draw, tiny_captioner, tiny_rows
+from together import run_together
 
 import vqa.batch
 from training import score
 from vqa import checkpoints
 from vqa.describer import Describer
-
-ROOT = Path(__file__).parents[1]
 
 
 def flags(data, out, model, *options):
@@ -72,22 +67,9 @@ def test_another_model_does_not_go_on_with_the_file(whole, tiny_data, tmp_path):
 
 def test_two_processes_write_what_one_does(whole, tiny_data, tiny_captioner_checkpoint, tmp_path):
     out = tmp_path / "preds.jsonl"
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
-    done = subprocess.run(
-        [
-            sys.executable,
-            *launcher,
-            "-m",
-            "vqa.batch",
-            *flags(tiny_data, out, tiny_captioner_checkpoint),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    command = ["-m", "vqa.batch", *flags(tiny_data, out, tiny_captioner_checkpoint)]
+    ended = run_together(command, command)
+    assert [done.returncode for done in ended] == [0, 0], [done.stderr for done in ended]
     assert out.read_bytes() == whole
 
 

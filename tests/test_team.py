@@ -3,7 +3,7 @@
 import pytest
 from conftest import tiny_answerer, tiny_gaze
 from feelings import tiny_emoji, write
-from machines import run_together
+from together import run_together
 
 import vqa.batch
 from vqa import checkpoints

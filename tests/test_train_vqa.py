@@ -14,7 +14,8 @@ from accelerate.state import AcceleratorState
 from conftest import TINY_ENCODER, tiny_answerer, tiny_rows
 from PIL import Image
 from safetensors.torch import load_file
-from trainings import REPOSITORY, SMALL, assert_moved_alike, train_by_two_processes
+from together import REPOSITORY
+from trainings import SMALL, assert_moved_alike, train_by_two_processes
 
 import training.answer_task
 from training import pictures
