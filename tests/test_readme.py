@@ -62,8 +62,12 @@ def test_the_page_bears_the_load():
     memory = measured["memory"]
     assert memory["requests"] >= 5000
     assert memory["at rest"] <= 1200
+    assert memory["after"] - memory["at rest"] <= 100
     assert f"{memory['at rest']} MB at rest, and {memory['after']} MB" in README
+    start = measured["start"]
     assert f"takes {measured['overhead']['more']} ms more than" in README
+    assert f"typed in {start['browser']} s after" in README
+    assert f"answers in {start['first byte']} s, and a question in {start['answer']} s" in README
 
 
 def test_what_a_feeling_takes_is_shown():
