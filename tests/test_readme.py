@@ -70,6 +70,15 @@ def test_the_page_bears_the_load():
     assert f"answers in {start['first byte']} s, and a question in {start['answer']} s" in README
 
 
+def test_the_memory_stays_flat():
+    soak = RESULTS["soak"]
+    assert soak["minutes"] >= 20
+    assert soak["errors"] == 0
+    assert soak["grew"] <= 100
+    assert f"clients there were {soak['requests']} requests and no error" in README
+    assert f"the memory grew by {soak['grew']} MB" in README
+
+
 def test_what_a_feeling_takes_is_shown():
     one, bulk = RESULTS["feelings"]["one"], RESULTS["feelings"]["bulk"]
     assert f"felt in {one['milliseconds']} ms on one thread, {one['network']} of" in README
