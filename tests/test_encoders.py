@@ -1,13 +1,15 @@
 """The encoder: its grid, its stages, and what unfolding BatchNorm may and may not change."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from conftest import TINY_ENCODER
 from torch import nn
 
-from vqa.encoders import Encoder, EncoderConfig, pretrained, unfold_batch_norm
+from training.encoders import pretrained, side_by_side, standardise, unfold_batch_norm
+from vqa.encoders import CELL_LENGTH, Encoder, EncoderConfig
 
 RESNET = EncoderConfig(
     architecture={
@@ -131,3 +133,73 @@ def test_an_encoder_can_be_rebuilt_from_its_config_alone():
     twin.load_state_dict(encoder.state_dict())
     pixels = torch.rand(1, 3, 64, 64)
     assert torch.equal(encoder(pixels).cells, twin(pixels).cells)
+
+
+def two(**changes) -> Encoder:
+    """A ResNet that reads earlier stages as well, and a narrower one beside it."""
+    torch.manual_seed(0)
+    narrow = RESNET.architecture | {"hidden_sizes": [8, 12, 16, 20]}
+    beside = replace(RESNET, architecture=narrow)
+    return Encoder(replace(RESNET, finer=(1, 4, 16), beside=beside, **changes))
+
+
+def test_a_cell_is_made_of_its_parts_each_of_one_length():
+    encoder, pixels = two(), torch.rand(2, 3, 64, 64)
+    assert encoder.widths == (32, 3 + 8 + 24, 20)
+    parts = encoder(pixels).normalised(encoder.widths).cells.split(encoder.widths, dim=-1)
+    for part in parts:
+        torch.testing.assert_close(part.norm(dim=-1), torch.full((2, 4), CELL_LENGTH))
+
+
+def test_side_by_side_two_encoders_see_what_they_see_alone():
+    alone = [Encoder(replace(TINY_ENCODER, stride=32)), Encoder(replace(RESNET, stride=32))]
+    pixels = torch.rand(2, 3, 64, 64)
+    both = side_by_side(*alone)(pixels).cells
+    torch.testing.assert_close(both, torch.cat([e(pixels).cells for e in alone], dim=-1))
+
+
+def test_encoders_of_other_grids_do_not_stand_side_by_side():
+    with pytest.raises(ValueError, match="grids of one size"):
+        two(stride=16)
+
+
+def test_what_is_read_of_earlier_stages_has_mean_0_and_spread_1():
+    encoder, pixels = two(), torch.rand(32, 3, 64, 64)
+    before = encoder(pixels).cells.split(encoder.widths, dim=-1)
+    standardise(encoder, pixels.split(8))
+    after = encoder(pixels).cells.split(encoder.widths, dim=-1)
+    assert torch.equal(before[0], after[0])
+    assert torch.equal(before[2], after[2])
+    varied = before[1].std((0, 1)) > 1e-2
+    assert varied[:3].all()  # the pixels
+    torch.testing.assert_close(after[1].mean((0, 1)), torch.zeros(len(varied)), atol=1e-3, rtol=0)
+    spread = after[1].std((0, 1))[varied]
+    torch.testing.assert_close(spread, torch.ones(int(varied.sum())), atol=1e-3, rtol=0)
+
+
+def test_one_of_the_maps_of_a_stage_is_read_by_its_width():
+    last = Encoder(replace(TINY_ENCODER, stride=32))
+    widths = {m.shape[1] for m in last.maps(torch.zeros(1, 3, 64, 64)) if m.shape[-1] == 2}
+    other = min(widths)
+    assert other < last.channels
+    assert Encoder(replace(TINY_ENCODER, stride=32, width=other)).channels == other
+    with pytest.raises(ValueError, match="of stride 32 and width 7; it offers"):
+        Encoder(replace(TINY_ENCODER, stride=32, width=7))
+
+
+def test_freezing_and_batch_norm_are_those_of_both():
+    encoder = two()
+    encoder.freeze(32)
+    assert not any(p.requires_grad for p in encoder.parameters())
+    encoder.freeze(0)
+    assert all(any(p.requires_grad for p in e.parameters()) for e in (encoder, encoder.beside))
+    encoder.train_batch_norm = True
+    assert all(m.training for m in encoder.train().modules() if isinstance(m, nn.BatchNorm2d))
+
+
+def test_two_side_by_side_can_be_rebuilt_from_their_plain_config():
+    encoder, pixels = two(), torch.rand(1, 3, 64, 64)
+    twin = Encoder(EncoderConfig.from_plain(json.loads(json.dumps(asdict(encoder.config)))))
+    assert twin.config == encoder.config
+    twin.load_state_dict(encoder.state_dict())
+    assert torch.equal(twin(pixels).cells, encoder(pixels).cells)

@@ -16,7 +16,7 @@ from training.pictures import NO_FLIP, PictureSet, pad
 from vqa.models import Answerer
 from vqa.rows import Question, Row
 from vqa.sources import BadData
-from vqa.text import BadText, Vocab, check, normalize_answer, tokenize
+from vqa.text import BadText, Vocab, normalize_answer, tokenize
 
 
 def graded_answers(question: Question) -> dict[str, float]:
@@ -179,7 +179,11 @@ def _asked(
         return None
     if not total or not weights.get(question.source):
         return None
-    said = {*tokenize(check(question.text)), *(word for a in graded for word in a.split())}
-    mirrors = not NO_FLIP & said
     weight = weights.get(question.source, 0.0)
-    return Asked(ids, {a: s / total for a, s in known.items()}, mirrors, weight)
+    return Asked(ids, {a: s / total for a, s in known.items()}, survives_mirror(question), weight)
+
+
+def survives_mirror(question: Question) -> bool:
+    """Whether the answers stay true of the picture's mirror image."""
+    said = {word for answer in graded_answers(question) for word in answer.split()}
+    return not NO_FLIP & {*tokenize(question.text), *said}

@@ -106,6 +106,10 @@ class RunConfig(LoopConfig):
         if given := [n for n in names if self.start and getattr(self, n) != defaults[n]]:
             raise BadSettings(f"with start, the model has its own {', '.join(given)}: leave it out")
 
+    def reads(self) -> dict[str, Any]:
+        """What the encoder reads of a picture: fields of its config."""
+        return {"image_size": self.image_size, "stride": self.stride}
+
 
 @dataclass(frozen=True)
 class HeadFirstConfig(RunConfig):

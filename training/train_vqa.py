@@ -3,7 +3,8 @@
     python -m training.train_vqa --data ../shared/data/coco_vqa --output_dir runs/vqa
 
 First the head learns on the grids of the frozen encoder, which are computed once and kept in
-`cache_dir`; then all of it is fine-tuned end to end. `--blind true` trains the question-only
+`cache_dir`; then all of it is fine-tuned end to end; then the head alone learns the data set's own
+questions, without further ones. `--blind true` trains the question-only
 ablation. Run the same command again to resume; on several processes run it under `torchrun
 --nproc_per_node N -m training.train_vqa ...`. States and TensorBoard logs are in
 `<output_dir>.state`.
@@ -23,18 +24,21 @@ from torch.utils.data import ConcatDataset
 from training.annotations import MoreQuestions, object_loss, parse_weights
 from training.answer_task import AnswerLoss, AnswerTask, fit_temperature
 from training.caption_questions import SOURCE
-from training.data import QuestionSet, build_vocabularies
+from training.data import QuestionSet, build_vocabularies, survives_mirror
+from training.encoders import side_by_side, standardise
 from training.loop import Progress, fit
 from training.pictures import decode, encode_rows, first_pixels
 from training.run import BadSettings, HeadFirstConfig, Run, check_splits, command, flag, go_on
-from training.tuning import parameter_groups, start_encoder, thaw
+from training.tuning import parameter_groups, start_one, thaw
 from vqa import checkpoints, images
+from vqa.encoders import Encoder
 from vqa.models import Answerer, AnswererConfig, GazeModel
 from vqa.models.answerer import CONTROLS, FUSIONS
 from vqa.rows import Row, open_rows
 from vqa.sources import BadData
 
 SIZES = ("word_dim", "hidden_dim", "attention_dim", "fused_dim", "glimpses", "blind")
+READ = ("beside", "width", "finer")
 GAZE = ("gaze", "gaze_size", "fusion", "wrong_gaze")
 
 
@@ -42,6 +46,10 @@ GAZE = ("gaze", "gaze_size", "fusion", "wrong_gaze")
 class TrainConfig(HeadFirstConfig):
     """Every setting of a training; each is a flag of the same name."""
 
+    beside: str = flag("", "a second CNN, like encoder, whose cells are laid beside its cells")
+    width: int = flag(0, "channels of the maps that are read of both; 0: the stage's last maps")
+    finer: str = flag("", "strides of earlier stages that are read of the first: 1,4,8,16")
+    views: int = flag(1, "cached grids a picture; all but the first of it mirrored and cropped")
     blind: bool = flag(False, "question-only ablation: the picture is never looked at")
     word_dim: int = flag(300, "word embedding")
     hidden_dim: int = flag(512, "LSTM state")
@@ -54,6 +62,8 @@ class TrainConfig(HeadFirstConfig):
     fusion: str = flag("none", f"how it takes part: {', '.join(FUSIONS)}")
     wrong_gaze: bool = flag(False, "control: each picture gets the gaze map of another one")
     tune_gaze: bool = flag(False, "end to end, the gaze model learns too")
+    own_epochs: int = flag(0, "at the end, with the encoder frozen, without further questions")
+    own_lr: float = flag(1e-3, "of the head in these")
     more: str = flag("", "sources of further questions and their weights: pope=1,captions=0.25")
     captions: str = flag("", "further folders that have captions alone, with commas between")
     object_weight: float = flag(0.0, "of the objects' auxiliary loss, a picture")
@@ -61,7 +71,7 @@ class TrainConfig(HeadFirstConfig):
     answer_min_count: int = flag(2, "rarer answers are not learnt")
 
     def __post_init__(self) -> None:
-        self.refuse_with_start((*SIZES, *GAZE, "word_min_count", "answer_min_count"))
+        self.refuse_with_start((*SIZES, *GAZE, *READ, "word_min_count", "answer_min_count"))
         if bool(self.gaze) != (self.fusion != "none") and not self.start:
             raise BadSettings("gaze and a fusion other than none go together")
         weights = self.weights()
@@ -80,12 +90,21 @@ class TrainConfig(HeadFirstConfig):
             raise BadSettings(f"more: {error}") from error
 
 
+def _start_encoder(config: TrainConfig, rows: Sequence[Row]) -> Encoder:
+    """One network or two, and what is read of them."""
+    finer = tuple(map(int, filter(None, config.finer.split(","))))
+    reads = config.reads() | {"width": config.width}
+    encoder = start_one(config.encoder, reads | {"finer": finer})
+    standardise(encoder, first_pixels(rows, config.image_size))
+    return side_by_side(encoder, start_one(config.beside, reads)) if config.beside else encoder
+
+
 def build(config: TrainConfig, rows: Sequence[Row]) -> Answerer:
     """The answerer to go on from, or a fresh one for the rows, on a pretrained encoder."""
     if config.start:
         return go_on(Answerer, config)
     words, answers = build_vocabularies(rows, config.word_min_count, config.answer_min_count)
-    encoder = start_encoder(config)
+    encoder = _start_encoder(config, rows)
     sizes = {"num_words": len(words), "num_answers": len(answers)}
     kept = (*SIZES, "dropout", "fusion", "wrong_gaze")
     shared: dict[str, Any] = {name: getattr(config, name) for name in kept}
@@ -129,7 +148,8 @@ def train(config: TrainConfig) -> Path:
     """
     run = Run.begin(config, "answerer")
     rows, model = run.prepare(lambda: _read(config), lambda read: build(config, read[0]))
-    stages = {"head": config.head_epochs, "tune": 0 if config.blind else config.tune_epochs}
+    tune_epochs = 0 if config.blind else config.tune_epochs
+    stages = {"head": config.head_epochs, "tune": tune_epochs, "own": config.own_epochs}
     cpu_seconds = 0.0
     for stage, epochs in stages.items():
         if epochs:
@@ -175,7 +195,8 @@ def _run_stage(
 ) -> tuple[Answerer, Progress]:
     """One stage, from the model it is given to the best model it saw."""
     config, accelerator = run.config, run.accelerator
-    frozen = stage == "head"
+    frozen = stage != "tune"
+    rates = {"head": config.head_lr, "tune": config.tune_lr, "own": config.own_lr}
     cells: list[list[np.ndarray]] = [[], []]
     looks = None
     if frozen:
@@ -190,7 +211,7 @@ def _run_stage(
     learnt = QuestionSet(
         rows[0],
         model,
-        weights=config.weights(),
+        weights={} if stage == "own" else config.weights(),
         objects=rows[0].objects(),
         augment=not frozen,
         cells=cells[0],
@@ -203,7 +224,7 @@ def _run_stage(
         AnswerLoss(model, objects),
         train=learnt,
         validation=QuestionSet(rows[1], model, cells=cells[1]),
-        groups=parameter_groups(model, config, config.head_lr if frozen else config.tune_lr),
+        groups=parameter_groups(model, config, rates[stage]),
         accelerator=accelerator,
         best=run.work / f"{stage}-best",
     )
@@ -211,14 +232,22 @@ def _run_stage(
     return checkpoints.load_as(Answerer, task.best), progress
 
 
-def _encode(model: Answerer, rows: tuple[Sequence[Row], ...], run: Run) -> list[np.ndarray | None]:
-    """The grids of all pictures; a blind model's are all the same."""
+def _encode(model: Answerer, rows: tuple[Sequence[Row], ...], run: Run) -> list[list[np.ndarray]]:
+    """The grids of all pictures, a list of views for each rows; a blind model's are all alike."""
     if model.config.blind:
         one = model.encode(model.temperature.new_zeros(1, 3, 1, 1)).cells.half().numpy()
         return [[np.broadcast_to(one, (len(part), *one.shape[1:]))] for part in rows]
-    cache = Path(run.config.cache_dir).expanduser()
+    config, cache = run.config, Path(run.config.cache_dir).expanduser()
+    assert isinstance(config, TrainConfig)
+    learnt, *others = rows
+    mirrors = (
+        [all(map(survives_mirror, row.questions)) for row in learnt] if config.views > 1 else []
+    )
     with run.accelerator.main_process_first(), run.accelerator.autocast():
-        return [encode_rows(model, part, cache) for part in rows]
+        views = encode_rows(
+            model, learnt, cache, mirrors=mirrors, views=config.views, seed=config.seed
+        )
+        return [views, *(encode_rows(model, part, cache) for part in others)]
 
 
 def _looks(model: Answerer, rows: tuple[Sequence[Row], ...], run: Run) -> np.ndarray:

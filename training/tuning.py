@@ -9,22 +9,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training.encoders import pretrained, unfold_batch_norm
 from training.run import Model, RunConfig
 from vqa import checkpoints
-from vqa.encoders import Encoder, pretrained, unfold_batch_norm
+from vqa.encoders import Encoder
 
 
 def start_encoder(config: RunConfig) -> Encoder:
     """The encoder to start from: that of a model of ours, or pretrained weights of transformers."""
-    size = {"image_size": config.image_size, "stride": config.stride}
-    ours = (checkpoints.SHIPPED / config.encoder, Path(config.encoder))
-    if not any((folder / "vocab.json").is_file() for folder in ours):
-        return pretrained(config.encoder, **size)
-    trained = checkpoints.load(config.encoder).encoder
-    if not isinstance(trained, Encoder):
-        raise checkpoints.BadCheckpoint(f"{config.encoder} has no encoder to start from")
-    encoder = Encoder(replace(trained.config, **size))
-    encoder.load_state_dict(trained.state_dict())
+    return start_one(config.encoder, config.reads())
+
+
+def start_one(name: str, reads: dict[str, Any]) -> Encoder:
+    """One of a name.
+
+    Args:
+        name: of a model of ours, or of pretrained weights of transformers.
+        reads: fields of its config that are to differ.
+    """
+    ours = (checkpoints.SHIPPED / name, Path(name))
+    if any((folder / "vocab.json").is_file() for folder in ours):
+        trained = checkpoints.load(name).encoder
+        if not isinstance(trained, Encoder):
+            raise checkpoints.BadCheckpoint(f"{name} has no encoder to start from")
+    else:
+        trained = pretrained(name, **{n: reads[n] for n in ("image_size", "stride")})
+    encoder = Encoder(replace(trained.config, **reads))
+    encoder.load_state_dict(trained.state_dict(), strict=False)  # but what is to be measured yet
     return encoder
 
 

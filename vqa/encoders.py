@@ -2,7 +2,8 @@
 transformers.
 
 The network is built from its config alone (`AutoModel.from_config`), so a checkpoint of ours needs
-no second download; pretrained weights are read once, when a training starts (`pretrained`).
+no second download; pretrained weights are read once, when a training starts
+(`training.encoders`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 CELL_LENGTH = 16.0  # unit cells learn slowly: their entries are about 1/36 where a layer expects 1
-_LABELS = ("id2label", "label2id", "transformers_version", "architectures", "dtype")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,16 @@ class EncoderConfig:
     image_size: int = 224  # pictures are squashed to this square
     stride: int = 32  # pixels a grid cell: which stage of the network is read
     name: str = ""  # where the pretrained weights came from, for the card
+    width: int = 0  # channels of the maps that are read, where a stage has several; 0: the last
+    finer: tuple[int, ...] = ()  # strides of earlier stages that are read too; 1: the pixels
+    beside: EncoderConfig | None = None  # a second network, whose cells are laid beside these
+
+    @classmethod
+    def from_plain(cls, config: dict[str, Any]) -> EncoderConfig:
+        """Build from the plain contents of config.json."""
+        lists = {n: tuple(v) for n, v in config.items() if n in ("mean", "std", "finer")}
+        beside = config.get("beside")
+        return cls(**{**config, **lists, "beside": beside and cls.from_plain(beside)})
 
 
 class Grid(NamedTuple):
@@ -38,10 +48,15 @@ class Grid(NamedTuple):
     height: int
     width: int
 
-    def normalised(self) -> Grid:
-        """The same directions, every cell of length `CELL_LENGTH`."""
-        cells = CELL_LENGTH * F.normalize(self.cells, dim=-1)
-        return Grid(cells, self.height, self.width)
+    def normalised(self, widths: Sequence[int]) -> Grid:
+        """The same directions, but every cell of length `CELL_LENGTH`.
+
+        Args:
+            widths: channels of each part of a cell: each part gets that length.
+        """
+        parts = torch.split(self.cells, list(widths), dim=-1)
+        directions = torch.cat([F.normalize(part, dim=-1) for part in parts], dim=-1)
+        return self._replace(cells=CELL_LENGTH * directions)
 
 
 class Encoder(nn.Module):
@@ -53,6 +68,8 @@ class Encoder(nn.Module):
 
     mean: Tensor
     std: Tensor
+    finer_mean: Tensor
+    finer_std: Tensor
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -66,13 +83,22 @@ class Encoder(nn.Module):
         self.network: nn.Module = AutoModel.from_config(architecture, dtype=torch.float32)
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
+        self.beside = None if config.beside is None else Encoder(config.beside)
         self.features = nn.Identity()  # what the grid is made of passes here, for Grad-CAM to read
         self.train_batch_norm = False  # statistics stay as they are, unless a training asks for it
         self.eval()
-        with torch.no_grad():  # the network tells its own width better than any config field
-            probe = self(torch.zeros(1, 3, config.image_size, config.image_size))
-        self.channels = int(probe.cells.shape[-1])
-        self.grid_size = (probe.height, probe.width)
+        pixels = torch.zeros(1, 3, config.image_size, config.image_size)
+        with torch.no_grad():  # the networks tell their own width better than any config field
+            if config.finer:
+                count = self.finer(self.maps(pixels), pixels, (1, 1)).shape[1]
+                self.register_buffer("finer_mean", torch.zeros(count, 1, 1))  # see `standardise`
+                self.register_buffer("finer_std", torch.ones(count, 1, 1))
+            parts = self._read(pixels)
+        if len({part.shape[-2:] for part in parts}) > 1:
+            raise ValueError("networks side by side need grids of one size")
+        self.widths = tuple(int(part.shape[1]) for part in parts)
+        self.channels = sum(self.widths)
+        self.grid_size = (parts[0].shape[-2], parts[0].shape[-1])
 
     def forward(self, pixels: Tensor) -> Grid:
         """Encode pictures.
@@ -83,7 +109,7 @@ class Encoder(nn.Module):
         Returns:
             The grid; cells are (B, h * w, C), unnormalised activations.
         """
-        features = self.features(self._of_stride(self._maps(pixels), pixels, self.config.stride))
+        features = self.features(torch.cat(self._read(pixels), dim=1))
         height, width = features.shape[-2:]
         return Grid(features.flatten(2).transpose(1, 2), height, width)
 
@@ -93,23 +119,41 @@ class Encoder(nn.Module):
         Raises:
             ValueError: if the network has no stage of a stride.
         """
-        maps = self._maps(pixels)
+        maps = self.maps(pixels)
         return [self._of_stride(maps, pixels, stride) for stride in strides]
 
-    def _maps(self, pixels: Tensor) -> list[Tensor]:
+    def _read(self, pixels: Tensor) -> list[Tensor]:
+        """Pixels (B, 3, S, S) -> the parts of the grid, (B, C, h, w) each."""
+        maps = self.maps(pixels)
+        wanted = [m for m in maps if self.config.width in (0, m.shape[1])]
+        parts = [self._of_stride(wanted, pixels, self.config.stride)]
+        if self.config.finer:
+            height, width = parts[0].shape[-2:]
+            found = self.finer(maps, pixels, (height, width))
+            parts.append((found - self.finer_mean) / self.finer_std)
+        return parts + (self.beside._read(pixels) if self.beside else [])
+
+    def finer(self, maps: Sequence[Tensor], pixels: Tensor, size: tuple[int, int]) -> Tensor:
+        """The maps of earlier stages, averaged over each cell: (B, C, h, w), not standardised."""
+        read = (self._of_stride(maps, pixels, stride) for stride in self.config.finer)
+        return torch.cat([F.adaptive_avg_pool2d(part, size) for part in read], dim=1)
+
+    def maps(self, pixels: Tensor) -> list[Tensor]:
+        """Pixels (B, 3, H, W) in [0, 1] -> those the network sees, and all its stages' outputs."""
         normalised = ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         outputs = self.network(normalised, output_hidden_states=True)
-        return [*(outputs.hidden_states or ()), outputs.last_hidden_state]
+        return [normalised, *(outputs.hidden_states or ()), outputs.last_hidden_state]
 
     def _of_stride(self, maps: Sequence[Tensor], pixels: Tensor, stride: int) -> Tensor:
         wanted = -(-pixels.shape[-1] // stride)
         for features in reversed(maps):
             if features.ndim == 4 and features.shape[-1] == wanted:
                 return features
-        strides = sorted({pixels.shape[-1] // m.shape[-1] for m in maps if m.ndim == 4})
+        of_width = f" and width {self.config.width}" if self.config.width else ""
+        strides = {pixels.shape[-1] // m.shape[-1] for m in maps if m.ndim == 4} - {1}
         raise ValueError(
             f"this {self.config.architecture.get('model_type')} has no stage of stride "
-            f"{stride}; it offers {strides}"
+            f"{stride}{of_width}; it offers {sorted(strides)}"
         )
 
     def train(self, mode: bool = True) -> Encoder:
@@ -118,6 +162,8 @@ class Encoder(nn.Module):
         Layers that drop values by chance stay off, as an EfficientNet's: fine-tuned for a few
         epochs, a network gains nothing by their noise, and they take a quarter of its time.
         """
+        if self.beside is not None:
+            self.beside.train_batch_norm = self.train_batch_norm
         super().train(mode)
         for layer in self.modules():
             by_chance = isinstance(layer, nn.Dropout)
@@ -143,6 +189,8 @@ class Encoder(nn.Module):
         gradients = torch.autograd.grad(cells.sum(), parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.requires_grad_(gradient is not None and parameter not in frozen)
+        if self.beside is not None:
+            self.beside.freeze(through_stride)
 
     def _layers_through(self, stride: int) -> set[nn.Module]:
         """The layers run before the first one whose output is coarser than `stride`."""
@@ -188,84 +236,3 @@ def dry_run(
             handle.remove()
         for module, mode in modes.items():
             module.training = mode
-
-
-def pretrained(source: str, *, image_size: int = 224, stride: int = 32) -> Encoder:
-    """An encoder that starts from pretrained weights.
-
-    Args:
-        source: a local folder in the transformers layout, or a Hub id.
-        image_size: side of the square the pictures are squashed to, in pixels.
-        stride: which stage to read, in pixels a grid cell.
-
-    Raises:
-        OSError: if there is no such folder or Hub id (transformers' own message).
-        ValueError: if the network has no stage of that stride.
-    """
-    from transformers import AutoImageProcessor, AutoModel
-
-    network = AutoModel.from_pretrained(source, dtype=torch.float32)
-    processor = AutoImageProcessor.from_pretrained(source)
-    architecture = {k: v for k, v in network.config.to_diff_dict().items() if k not in _LABELS}
-    config = EncoderConfig(
-        architecture=architecture,
-        mean=tuple(processor.image_mean),
-        std=tuple(processor.image_std),
-        image_size=image_size,
-        stride=stride,
-        name=str(source).rstrip("/").rsplit("/", maxsplit=1)[-1],
-    )
-    encoder = Encoder(config)
-    encoder.network.load_state_dict(network.state_dict())
-    return encoder
-
-
-@torch.no_grad()
-def unfold_batch_norm(encoder: Encoder, batches: Iterable[Tensor]) -> None:
-    """Give every BatchNorm the true statistics of its input, leaving the function as it is.
-
-    Weights whose normalisation was folded into the convolutions carry mean 0 and variance 1 that
-    are not those of their inputs: in training mode such a network diverges. Afterwards training
-    mode works.
-
-    Args:
-        encoder: changed in place.
-        batches: pixels (B, 3, S, S) in [0, 1]; a few hundred real pictures are enough.
-    """
-    norms = [m for m in encoder.modules() if isinstance(m, nn.BatchNorm2d)]
-    sums: dict[nn.Module, Tensor] = {
-        norm: torch.zeros(3, norm.num_features, dtype=torch.float64) for norm in norms
-    }
-
-    def measure(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        x = inputs[0].double()
-        ones = torch.full((x.shape[1],), x.numel() / x.shape[1])
-        sums[norm] += torch.stack([ones, x.sum((0, 2, 3)), x.square().sum((0, 2, 3))])
-
-    handles = [norm.register_forward_pre_hook(measure) for norm in norms]
-    was_training = encoder.training
-    try:
-        encoder.eval()
-        for pixels in batches:
-            encoder(pixels)
-    finally:
-        for handle in handles:
-            handle.remove()
-        encoder.train(was_training)
-    for norm in norms:
-        count, total, squares = sums[norm]
-        if not count.all():
-            continue  # a layer past the stage that is read: it never ran
-        _restate(norm, total / count, squares / count - (total / count) ** 2)
-
-
-def _restate(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
-    """Express the same affine map with other running statistics."""
-    old_mean, old_variance = norm.running_mean, norm.running_var
-    if old_mean is None or old_variance is None:
-        raise ValueError("a BatchNorm without running statistics cannot be unfolded")
-    scale = norm.weight.double() / (old_variance.double() + norm.eps).sqrt()
-    norm.bias.copy_(norm.bias.double() + scale * (mean - old_mean))
-    norm.weight.copy_(scale * (variance + norm.eps).sqrt())
-    old_mean.copy_(mean)
-    old_variance.copy_(variance)

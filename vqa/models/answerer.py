@@ -137,7 +137,7 @@ class Answerer(nn.Module):
     def from_parts(cls, config: dict[str, Any], vocab: dict[str, list[str]]) -> Answerer:
         """Build from the plain contents of config.json and vocab.json."""
         words, answers = Vocab(tuple(vocab["words"])), tuple(vocab["answers"])
-        parts: dict[str, Any] = {"encoder": EncoderConfig(**config["encoder"])}
+        parts: dict[str, Any] = {"encoder": EncoderConfig.from_plain(config["encoder"])}
         if gaze := config.get("gaze"):
             parts["gaze"] = GazeConfig.from_plain(gaze)
         return cls(AnswererConfig(**{**config, **parts}), words, answers)
@@ -164,7 +164,7 @@ class Answerer(nn.Module):
             constant = CELL_LENGTH / self.encoder.channels**0.5
             return Grid(pixels.new_full(shape, constant), height, width)
         grid: Grid = self.encoder(pixels)
-        grid = grid.normalised()
+        grid = grid.normalised(self.encoder.widths)
         if self.gaze is None:
             return grid
         if looks is None:

@@ -170,7 +170,7 @@ class Captioner(nn.Module):
     @classmethod
     def from_parts(cls, config: dict[str, Any], vocab: dict[str, list[str]]) -> Captioner:
         """Build from the plain contents of config.json and vocab.json."""
-        encoder = EncoderConfig(**config["encoder"])
+        encoder = EncoderConfig.from_plain(config["encoder"])
         return cls(CaptionerConfig(**{**config, "encoder": encoder}), Vocab(tuple(vocab["words"])))
 
     def vocabulary(self) -> dict[str, list[str]]:
@@ -208,7 +208,7 @@ class Captioner(nn.Module):
     def encode(self, pixels: Tensor) -> Grid:
         """Pixels (B, 3, S, S) in [0, 1] -> cells (B, N, C), each of length `CELL_LENGTH`."""
         grid: Grid = self.encoder(pixels)
-        return grid.normalised()
+        return grid.normalised(self.encoder.widths)
 
     def look(self, cells: Tensor) -> Look:
         """Cells (B, N, C), as `encode` returns them -> what the decoders see."""

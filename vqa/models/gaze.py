@@ -34,7 +34,7 @@ class GazeConfig:
     @classmethod
     def from_plain(cls, config: dict[str, Any]) -> GazeConfig:
         """Build from the plain contents of config.json."""
-        return cls(**{**config, "encoder": EncoderConfig(**config["encoder"])})
+        return cls(**{**config, "encoder": EncoderConfig.from_plain(config["encoder"])})
 
     def __post_init__(self) -> None:
         if self.output not in OUTPUTS:
