@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import tiny_answerer, tiny_gaze
+from safetensors.torch import load_file
 from trainings import SMALL
 
 from training.annotations import ANNOTATIONS, QUESTIONS, MoreQuestions, object_loss, parse_weights
@@ -201,6 +202,27 @@ def test_all_of_it_trains_together(config, tiny_data, tmp_path):
     found = model.gaze.state_dict()
     assert all(torch.equal(found[name], kept[name]) for name in kept)  # frozen
     assert model.gate.weight.abs().sum() > 0  # while the trust has been learnt
+
+
+def test_at_the_end_only_the_data_set_s_own_questions_are_asked(annotated, tmp_path):
+    start = checkpoints.save(tiny_answerer(), tmp_path / "start")
+    shared = {"start": str(start), "batch_size": 4, "tune_epochs": 0}
+    shared["cache_dir"] = str(tmp_path / "cache")
+    runs = {
+        "own": {"more": "pope=1", "head_epochs": 0, "own_epochs": 2, "own_lr": 0.01},
+        "alone": {"head_epochs": 2, "head_lr": 0.01},
+        "all": {"more": "pope=1", "head_epochs": 2, "head_lr": 0.01},
+    }
+    found = [
+        load_file(
+            train(TrainConfig(annotated, str(tmp_path / name), **flags, **shared))
+            / "model.safetensors"
+        )
+        for name, flags in runs.items()
+    ]
+    own, alone, everything = (weights["classify.weight"] for weights in found)
+    assert torch.equal(own, alone)
+    assert not torch.equal(own, everything)
 
 
 def test_gaze_may_learn_too(config, tmp_path):

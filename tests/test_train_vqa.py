@@ -22,9 +22,11 @@ from training import pictures
 from training.data import QuestionSet, build_vocabularies, graded_answers
 from training.loop import OtherSettings
 from training.pictures import encode_rows
+from training.run import BadSettings
 from training.train_vqa import TrainConfig, build, train
 from vqa import checkpoints
 from vqa.encoders import Encoder
+from vqa.models import Answerer
 from vqa.rows import Question, Row, open_rows
 from vqa.sources import BadData
 
@@ -303,6 +305,28 @@ def test_a_model_of_ours_can_give_its_encoder(config, tiny_checkpoint, tiny_data
     model = build(again, open_rows(tiny_data, "train"))
     assert model.encoder.grid_size == (2, 2)
     assert all(torch.equal(t, start[n]) for n, t in model.encoder.state_dict().items())
+
+
+def test_two_networks_learn_side_by_side_with_what_they_read(config):
+    settings = replace(config, stride=32, beside=config.encoder, finer="1,4", views=2, own_epochs=1)
+    model = checkpoints.load_as(Answerer, train(settings))
+    last = model.encoder.beside.channels
+    assert model.encoder.widths[::2] == (last, last)
+    assert model.encoder.finer_mean.abs().sum() > 0
+    assert model.fuse_picture.in_features == 2 * model.encoder.channels
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ({"finer": "4,x"}, "invalid literal"),
+        ({"width": 7}, "no stage of stride 16 and width 7"),
+        ({"start": "vqa", "finer": "4"}, "own .*finer: leave it out"),
+    ],
+)
+def test_what_cannot_be_read_is_named(config, tiny_data, flag, said):
+    with pytest.raises(BadSettings, match=said):
+        build(replace(config, **flag), open_rows(tiny_data, "train"))
 
 
 def test_every_setting_is_a_flag_with_help():

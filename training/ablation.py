@@ -48,7 +48,19 @@ PLANS = {
     ),
     "answer": Plan(
         "training.train_vqa",
-        {"head_epochs": "3", "ema": "0.99", "dropout": "0.3"},
+        {
+            "head_epochs": "3",
+            "ema": "0.99",
+            "dropout": "0.3",
+            "bf16": "true",
+            "beside": "captioner",
+            "width": "320",
+            "finer": "1,4,8,16",
+            "word_dim": "250",
+            "hidden_dim": "384",
+            "attention_dim": "256",
+            "fused_dim": "512",
+        },
         {
             "gaze, gated prior": GATED,
             "gaze of other pictures, gated prior": GATED | {"wrong_gaze": "true"},

@@ -122,7 +122,7 @@ def render(directory: str | Path) -> str:
         language="en",
         license="apache-2.0",
         library_name="seewhy",
-        base_model=f"google/{config['encoder']['name']}" if "encoder" in config else None,
+        base_model=[f"google/{name}" for name in _networks(config)] or None,
         eval_results=[
             EvalResult(
                 task_type=kind["pipeline_tag"],
@@ -172,6 +172,13 @@ def evaluated(directory: str | Path) -> dict[str, str]:
     return {f"{dataset.rpartition('/')[2].lower()}.yaml": text}
 
 
+def _networks(config: dict[str, Any]) -> list[str]:
+    """The names of the encoder's networks."""
+    encoder = config.get("encoder")
+    both = [encoder, encoder.get("beside")] if encoder else []
+    return [network["name"] for network in both if network]
+
+
 def _example(directory: Path) -> example.Example | None:
     """What the model does, once it is known how well."""
     return example.draw(directory) if _read(directory)[2] else None
@@ -211,6 +218,7 @@ def _facts(
         "columns": columns,
         "beaten": [k for k in columns[1:4] if main and blind.get(k, 0) > main["metrics"][k]],
         "grid": f"{side} x {side}",
+        "networks": _networks(config),
         "parameters": f"{count / 1e6:.1f}",
         "megabytes": f"{weights.stat().st_size / 1e6:.1f}",
         "folder": directory.name,

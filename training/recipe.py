@@ -44,6 +44,11 @@ def _recipe(config: dict[str, Any]) -> str:
             f"{config['tune_epochs']} epochs end to end ({part} {config['tune_lr']:g}, encoder "
             f"{config['encoder_lr']:g}, mirrored and cropped pictures)"
         )
+    if config.get("own_epochs"):
+        stages.append(
+            f"{config['own_epochs']} epochs of the {part} without further questions, on the frozen "
+            f"encoder's grids (learning rate {config['own_lr']:g})"
+        )
     if config.get("critical_epochs"):
         stages.append(
             f"{config['critical_epochs']} epochs of self-critical training on CIDEr "
@@ -55,8 +60,11 @@ def _recipe(config: dict[str, Any]) -> str:
         f"averaged weights (decay {config['ema']:g}), on {splits}"
         + " and of ".join(Path(folder).name for folder in folders)
     )
-    if (checkpoints.SHIPPED / (start := config["encoder"])).is_dir() and not config.get("start"):
-        rest += f"; the encoder was that of [{start}](../{start}/README.md)"
+    for name in () if config.get("start") else (config["encoder"], config.get("beside", "")):
+        if name and (checkpoints.SHIPPED / name).is_dir():
+            rest += f"; the encoder was that of [{name}](../{name}/README.md)"
+    if (views := config.get("views", 1)) > 1:
+        rest += f"; {views} grids a picture, all but one of it mirrored and cropped"
     if weights := config.get("more"):
         rest += f"; further questions, by their source with the weight of each: {weights}"
     if config.get("object_weight"):

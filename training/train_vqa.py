@@ -91,12 +91,21 @@ class TrainConfig(HeadFirstConfig):
 
 
 def _start_encoder(config: TrainConfig, rows: Sequence[Row]) -> Encoder:
-    """One network or two, and what is read of them."""
-    finer = tuple(map(int, filter(None, config.finer.split(","))))
+    """One network or two, and what is read of them.
+
+    Raises:
+        BadSettings: if they cannot be read so.
+    """
     reads = config.reads() | {"width": config.width}
-    encoder = start_one(config.encoder, reads | {"finer": finer})
+    try:
+        finer = tuple(int(stride) for stride in config.finer.split(",") if stride)
+        encoder = start_one(config.encoder, reads | {"finer": finer})
+        if config.beside:
+            encoder = side_by_side(encoder, start_one(config.beside, reads))
+    except ValueError as error:
+        raise BadSettings(str(error)) from error
     standardise(encoder, first_pixels(rows, config.image_size))
-    return side_by_side(encoder, start_one(config.beside, reads)) if config.beside else encoder
+    return encoder
 
 
 def build(config: TrainConfig, rows: Sequence[Row]) -> Answerer:
