@@ -316,6 +316,20 @@ def test_two_networks_learn_side_by_side_with_what_they_read(config):
     assert model.fuse_picture.in_features == 2 * model.encoder.channels
 
 
+def test_an_encoder_keeps_what_it_reads_unless_told_otherwise(config, tiny_data, tmp_path):
+    rows = open_rows(tiny_data, "train")
+    first = build(replace(config, stride=32, beside=config.encoder, finer="1,4"), rows)
+    ours = replace(config, encoder=str(checkpoints.save(first, tmp_path / "first")))
+    again = build(replace(ours, stride=32), rows)
+    assert again.encoder.config == first.encoder.config
+    state = checkpoints.load(ours.encoder).encoder.state_dict()
+    weights = {n: t for n, t in again.encoder.state_dict().items() if "finer" not in n}
+    assert all(torch.equal(t, state[n]) for n, t in weights.items())
+    other = build(replace(ours, finer="8"), rows).encoder.config
+    assert (other.stride, other.beside.stride) == (16, 16)
+    assert (other.finer, other.beside.finer) == ((8,), ())
+
+
 @pytest.mark.parametrize(
     ("flag", "said"),
     [

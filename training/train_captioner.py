@@ -83,7 +83,7 @@ def build(config: TrainConfig, corpus: Corpus) -> Captioner:
         added = {"decoder": config.decoder, "backward_dim": config.backward_dim}
         return go_on(Captioner, config, **(added if config.decoder == "bilstm" else {}))
     words = build_vocabulary(corpus, config.word_min_count)
-    encoder = start_encoder(config)
+    encoder = start_encoder(config.encoder, config.reads())
     shared = {name: getattr(config, name) for name in (*SIZES, "dropout")}
     model = Captioner(
         CaptionerConfig(encoder=encoder.config, num_words=len(words), **shared), words

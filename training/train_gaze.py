@@ -60,7 +60,8 @@ def build(config: TrainConfig) -> GazeModel:
     if config.start:
         model: GazeModel = go_on(GazeModel, config)
         return model
-    encoder = start_encoder(config)
+    alone = {"width": 0, "finer": (), "beside": None}  # it reads the stages itself, of one network
+    encoder = start_encoder(config.encoder, config.reads() | alone)
     sizes = {name: getattr(config, name) for name in (*SIZES, "dropout")}
     model = GazeModel(GazeConfig(encoder=encoder.config, **sizes))
     model.encoder.load_state_dict(encoder.state_dict())

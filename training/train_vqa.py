@@ -29,7 +29,7 @@ from training.encoders import side_by_side, standardise
 from training.loop import Progress, fit
 from training.pictures import decode, encode_rows, first_pixels
 from training.run import BadSettings, HeadFirstConfig, Run, check_splits, command, flag, go_on
-from training.tuning import parameter_groups, start_one, thaw
+from training.tuning import parameter_groups, start_encoder, thaw
 from vqa import checkpoints, images
 from vqa.encoders import Encoder
 from vqa.models import Answerer, AnswererConfig, GazeModel
@@ -47,8 +47,8 @@ class TrainConfig(HeadFirstConfig):
     """Every setting of a training; each is a flag of the same name."""
 
     beside: str = flag("", "a second CNN, like encoder, whose cells are laid beside its cells")
-    width: int = flag(0, "channels of the maps that are read of both; 0: the stage's last maps")
-    finer: str = flag("", "strides of earlier stages that are read of the first: 1,4,8,16")
+    width: int = flag(0, "channels of the maps to read of both; 0: as before, or the last maps")
+    finer: str = flag("", "strides of earlier stages to read of the first as well: 1,4,8,16")
     views: int = flag(1, "cached grids a picture; all but the first of it mirrored and cropped")
     blind: bool = flag(False, "question-only ablation: the picture is never looked at")
     word_dim: int = flag(300, "word embedding")
@@ -90,18 +90,18 @@ class TrainConfig(HeadFirstConfig):
             raise BadSettings(f"more: {error}") from error
 
 
-def _start_encoder(config: TrainConfig, rows: Sequence[Row]) -> Encoder:
+def _see(config: TrainConfig, rows: Sequence[Row]) -> Encoder:
     """One network or two, and what is read of them.
 
     Raises:
         BadSettings: if they cannot be read so.
     """
-    reads = config.reads() | {"width": config.width}
+    reads = config.reads() | ({"width": config.width} if config.width else {})
     try:
         finer = tuple(int(stride) for stride in config.finer.split(",") if stride)
-        encoder = start_one(config.encoder, reads | {"finer": finer})
+        encoder = start_encoder(config.encoder, reads | ({"finer": finer} if finer else {}))
         if config.beside:
-            encoder = side_by_side(encoder, start_one(config.beside, reads))
+            encoder = side_by_side(encoder, start_encoder(config.beside, reads))
     except ValueError as error:
         raise BadSettings(str(error)) from error
     standardise(encoder, first_pixels(rows, config.image_size))
@@ -113,7 +113,7 @@ def build(config: TrainConfig, rows: Sequence[Row]) -> Answerer:
     if config.start:
         return go_on(Answerer, config)
     words, answers = build_vocabularies(rows, config.word_min_count, config.answer_min_count)
-    encoder = _start_encoder(config, rows)
+    encoder = _see(config, rows)
     sizes = {"num_words": len(words), "num_answers": len(answers)}
     kept = (*SIZES, "dropout", "fusion", "wrong_gaze")
     shared: dict[str, Any] = {name: getattr(config, name) for name in kept}

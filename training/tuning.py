@@ -12,20 +12,15 @@ from torch import Tensor
 from training.encoders import pretrained, unfold_batch_norm
 from training.run import Model, RunConfig
 from vqa import checkpoints
-from vqa.encoders import Encoder
+from vqa.encoders import Encoder, EncoderConfig
 
 
-def start_encoder(config: RunConfig) -> Encoder:
-    """The encoder to start from: that of a model of ours, or pretrained weights of transformers."""
-    return start_one(config.encoder, config.reads())
-
-
-def start_one(name: str, reads: dict[str, Any]) -> Encoder:
-    """One of a name.
+def start_encoder(name: str, reads: dict[str, Any]) -> Encoder:
+    """The encoder to start from.
 
     Args:
         name: of a model of ours, or of pretrained weights of transformers.
-        reads: fields of its config that are to differ.
+        reads: fields of its config that are to differ; `finer` in its first network alone.
     """
     ours = (checkpoints.SHIPPED / name, Path(name))
     if any((folder / "vocab.json").is_file() for folder in ours):
@@ -34,9 +29,18 @@ def start_one(name: str, reads: dict[str, Any]) -> Encoder:
             raise checkpoints.BadCheckpoint(f"{name} has no encoder to start from")
     else:
         trained = pretrained(name, **{n: reads[n] for n in ("image_size", "stride")})
-    encoder = Encoder(replace(trained.config, **reads))
-    encoder.load_state_dict(trained.state_dict(), strict=False)  # but what is to be measured yet
+    encoder = Encoder(_reading(trained.config, reads))
+    # What it is to read for the first time has no statistics yet, and what it does not is left out.
+    encoder.load_state_dict(trained.state_dict(), strict=False)
     return encoder
+
+
+def _reading(config: EncoderConfig, reads: dict[str, Any]) -> EncoderConfig:
+    if reads["stride"] != config.stride:
+        reads = {"width": 0} | reads  # its width was that of another stage
+    others = {name: value for name, value in reads.items() if name != "finer"}
+    beside = config.beside and _reading(config.beside, others)
+    return replace(config, **({"beside": beside} | reads))
 
 
 def parameter_groups(model: Model, config: RunConfig, lr: float) -> list[dict[str, Any]]:
