@@ -30,8 +30,10 @@ def start_encoder(name: str, reads: dict[str, Any]) -> Encoder:
     else:
         trained = pretrained(name, **{n: reads[n] for n in ("image_size", "stride")})
     encoder = Encoder(_reading(trained.config, reads))
-    # What it is to read for the first time has no statistics yet, and what it does not is left out.
-    encoder.load_state_dict(trained.state_dict(), strict=False)
+    state, before = encoder.state_dict(), trained.state_dict()
+    # All but the statistics of what it is to read for the first time.
+    kept = {n: before[n] for n, t in state.items() if n in before and before[n].shape == t.shape}
+    encoder.load_state_dict(state | kept)
     return encoder
 
 
