@@ -66,8 +66,8 @@ def standardise(encoder: Encoder, batches: Iterable[Tensor]) -> None:
         return
     size = encoder.grid_size
     seen = torch.cat([encoder.finer(encoder.maps(p), p, size) for p in batches])
-    encoder.finer_mean.copy_(seen.mean((0, 2, 3)).view(-1, 1, 1))
-    encoder.finer_std.copy_(seen.std((0, 2, 3)).clamp(min=1e-3).view(-1, 1, 1))
+    encoder.finer_mean.copy_(seen.mean((0, 2, 3)))
+    encoder.finer_std.copy_(seen.std((0, 2, 3)).clamp(min=1e-3))
 
 
 @torch.no_grad()

@@ -91,8 +91,8 @@ class Encoder(nn.Module):
         with torch.no_grad():  # the networks tell their own width better than any config field
             if config.finer:
                 count = self.finer(self.maps(pixels), pixels, (1, 1)).shape[1]
-                self.register_buffer("finer_mean", torch.zeros(count, 1, 1))  # see `standardise`
-                self.register_buffer("finer_std", torch.ones(count, 1, 1))
+                self.register_buffer("finer_mean", torch.zeros(count))  # see `standardise`
+                self.register_buffer("finer_std", torch.ones(count))
             parts = self._read(pixels)
         if len({part.shape[-2:] for part in parts}) > 1:
             raise ValueError("networks side by side need grids of one size")
@@ -130,7 +130,8 @@ class Encoder(nn.Module):
         if self.config.finer:
             height, width = parts[0].shape[-2:]
             found = self.finer(maps, pixels, (height, width))
-            parts.append((found - self.finer_mean) / self.finer_std)
+            mean, std = (t.view(-1, 1, 1) for t in (self.finer_mean, self.finer_std))
+            parts.append((found - mean) / std)
         return parts + (self.beside._read(pixels) if self.beside else [])
 
     def finer(self, maps: Sequence[Tensor], pixels: Tensor, size: tuple[int, int]) -> Tensor:
