@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -251,13 +251,16 @@ def _key(model: Sees, rows: Sequence[Row]) -> str:
     digest = hashlib.blake2b(digest_size=12)
     precision = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
     digest.update(repr((model.encoder.config, CELL_LENGTH, precision)).encode())
-    for tensor in model.encoder.state_dict().values():
-        digest.update(tensor.cpu().numpy().tobytes())
+    _digest(digest, model.encoder.state_dict().values())
     gaze = getattr(model, "gaze", None)
     if gaze is not None:  # it is part of the cells
         digest.update(repr((gaze.config, getattr(model, "controls", None) is None)).encode())
-        for tensor in (*gaze.state_dict().values(), getattr(model, "controls", torch.empty(0))):
-            digest.update(tensor.cpu().numpy().tobytes())
+        _digest(digest, (*gaze.state_dict().values(), getattr(model, "controls", torch.empty(0))))
     for place in range(len(rows)):
         digest.update(rows[place].image)
     return digest.hexdigest()
+
+
+def _digest(digest: hashlib.blake2b, tensors: Iterable[Tensor]) -> None:
+    for tensor in tensors:
+        digest.update((tensor.cpu() + 0).numpy().tobytes())  # -0, which averaging loses, as 0
