@@ -211,7 +211,7 @@ def _closed(
 def _absent(words: frozenset[str], known: Counter[str], chance: np.random.Generator) -> str:
     """Something that other pictures show, drawn as often as they do, and this one does not; or
     nothing, after a few attempts."""
-    names = list(known)
+    names = sorted(known)  # their order is that of sets, which differs from process to process
     weights = np.array([known[name] for name in names], float)
     for name in chance.choice(names, size=8, p=weights / weights.sum()).tolist() if names else ():
         near = {name, name.removesuffix("s"), f"{name}s", *_alike(name)}
