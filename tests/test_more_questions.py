@@ -1,6 +1,9 @@
 """More to learn answers from: further questions, questions made of captions, objects, gaze."""
 
+import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -11,6 +14,7 @@ import pytest
 import torch
 from conftest import tiny_answerer, tiny_gaze
 from safetensors.torch import load_file
+from together import REPOSITORY
 from trainings import SMALL
 
 from training.annotations import ANNOTATIONS, QUESTIONS, MoreQuestions, object_loss, parse_weights
@@ -80,6 +84,28 @@ def test_yes_and_no_are_in_balance_and_marked():
     assert about_dogs["no"] > 30
     assert {q.source for q in flat} == {SOURCE}
     assert caption_questions([[ptb_tokenize(t) for t in one] for one in texts]) == found
+
+
+def test_every_process_asks_the_same():
+    """The order of sets, which differs between processes, is not to be seen."""
+    code = (
+        "from training.caption_questions import caption_questions\n"
+        "words = [f'a {c} {n} on the {p}'.split() for c in ('red', 'brown', 'white', 'black')"
+        " for n in ('dog', 'ball', 'boat', 'horse', 'man') for p in ('beach', 'street', 'grass')]\n"
+        "print([q.text for asked in caption_questions([[w] for w in words]) for q in asked])"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=REPOSITORY,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1
+    assert b"is there a" in found.pop()
 
 
 def test_verbs_are_no_nouns():
