@@ -2,8 +2,8 @@ r"""Train models that differ in one thing, measure them alike, and keep the numb
 
     python -m training.ablation caption --data ../shared/data/flickr8k --encoder FOLDER \
         --work runs/ablation --metrics model_cards/captioner/metrics.json
-    python -m training.ablation answer --data ../shared/data/coco_vqa --encoder FOLDER \
-        --work runs/vqa-ablation --metrics model_cards/vqa/metrics.json
+    python -m training.ablation answer --data ../shared/data/coco_vqa --also ../shared/data/daquar \
+        --encoder FOLDER --work runs/vqa-ablation --metrics model_cards/vqa/metrics.json
 
 Each variant is a training on the frozen encoder's grids, then `vqa.batch`, then `training.score`:
 the commands are run as anybody would. The main contrasts have three seeds. What is recorded already
@@ -88,6 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kind", choices=PLANS)
     parser.add_argument("--data", required=True, help="with the splits train and validation")
+    parser.add_argument("--also", default="", help="further folders to learn from, with commas")
     parser.add_argument("--encoder", required=True, help="to start from, frozen")
     parser.add_argument("--work", required=True, type=Path, help="folder for the trainings")
     parser.add_argument("--metrics", required=True, type=Path, help="file to add the numbers to")
@@ -106,7 +107,12 @@ def _run_one(args: argparse.Namespace, plan: Plan, name: str, change: dict[str, 
         return
     folder = args.work / name.replace(" ", "-").replace(",", "")
     lines = folder.with_suffix(".jsonl")
-    flags = {"data": args.data, "encoder": args.encoder, "output_dir": str(folder)}
+    flags = {
+        "data": args.data,
+        "also": args.also,
+        "encoder": args.encoder,
+        "output_dir": str(folder),
+    }
     flags |= {"tune_epochs": "0", "cache_dir": args.cache_dir}
     _run(plan.module, [], flags | plan.base | change)
     data = {"data": args.data, "model": str(folder)}
