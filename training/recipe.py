@@ -65,7 +65,8 @@ def _recipe(config: dict[str, Any]) -> str:
             rest += f"; the encoder was that of [{name}](../{name}/README.md)"
     if (views := config.get("views", 1)) > 1:
         rest += f"; {views} grids a picture, all but one of it mirrored and cropped"
-    if weights := config.get("more"):
+    asked = config.get("head_epochs") or config["tune_epochs"]
+    if (weights := config.get("more")) and asked:
         rest += f"; further questions, by their source with the weight of each: {weights}"
     if config.get("object_weight"):
         rest += (
