@@ -44,7 +44,8 @@ def by_hand(scorer, pixels, window, stride, fill):
 def test_falls_of_a_linear_scorer_are_known(window, stride, fill):
     scorer, pixels = LinearScorer(), a_picture()
     found = ours(scorer, pixels, window=window, stride=stride, fill=fill)
-    assert difference(found, by_hand(scorer, pixels, window, stride, fill)) <= 1e-5
+    # A small window changes a logit in its last digits alone, which processors round differently.
+    assert difference(found, by_hand(scorer, pixels, window, stride, fill)) <= 3e-5
 
 
 @pytest.mark.parametrize(

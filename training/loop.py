@@ -263,6 +263,7 @@ class _Run:
             if state.exists():
                 state.rename(old)
             fresh.rename(state)
+            self.kept = self.progress.step  # others may be lost from here on
             shutil.rmtree(old, ignore_errors=True)
         accelerator.wait_for_everyone()
         self.kept = self.progress.step
