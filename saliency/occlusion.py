@@ -65,7 +65,7 @@ def occlusion(
             covered.append(pick(scorer(pixels.masked_fill(hidden, fill)), targets))
             progress(part.stop, total)
         falls = (scores - torch.cat(covered)).T.view(len(targets), len(rows), len(columns))
-        values = _shares(rows).T @ falls @ _shares(columns)
+        values = _shares(rows).to(falls).T @ falls @ _shares(columns).to(falls)
     return Maps(values, scores, [{"window": window, "stride": stride}] * len(targets))
 
 

@@ -42,10 +42,10 @@ def by_hand(scorer, pixels, window, stride, fill):
     [(8, 4, 0.5), (7, 3, 0.0), (5, 5, 1.0), (1, 1, 0.5), (SIDE, 1, 0.5), (20, 13, 0.5)],
 )
 def test_falls_of_a_linear_scorer_are_known(window, stride, fill):
-    scorer, pixels = LinearScorer(), a_picture()
+    # In float32 a small window changes a logit's last digits, which processors round differently.
+    scorer, pixels = LinearScorer().double(), a_picture()
     found = ours(scorer, pixels, window=window, stride=stride, fill=fill)
-    # A small window changes a logit in its last digits alone, which processors round differently.
-    assert difference(found, by_hand(scorer, pixels, window, stride, fill)) <= 3e-5
+    assert difference(found, by_hand(scorer, pixels.double(), window, stride, fill)) <= 1e-5
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ class LinearScorer(nn.Module):
                 parameter.copy_(torch.randn(parameter.shape, generator=draw))
 
     def forward(self, pixels):
-        return self.linear(pixels.flatten(1))
+        return self.linear(pixels.flatten(1).to(self.linear.weight.dtype))
 
     def weights(self):
         """(K, 3, H, W)"""

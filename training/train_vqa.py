@@ -210,7 +210,7 @@ def _run_stage(
     looks = None
     if frozen:
         model.encoder.freeze(model.encoder.config.stride)
-        cells = _encode(model, rows, run)
+        cells = _encode(model, rows, run, config.views)
     else:
         if model.gaze is not None and not config.tune_gaze:
             looks = _looks(model, rows, run)
@@ -241,27 +241,24 @@ def _run_stage(
     return checkpoints.load_as(Answerer, task.best), progress
 
 
-def _encode(model: Answerer, rows: tuple[Sequence[Row], ...], run: Run) -> list[list[np.ndarray]]:
-    """The grids of all pictures, a list of views for each rows; a blind model's are all alike."""
+def _encode(
+    model: Answerer, rows: tuple[Sequence[Row], ...], run: Run, views: int
+) -> list[list[np.ndarray]]:
+    """The grids of all pictures, of the first rows so many views; a blind model's are all alike."""
     if model.config.blind:
         one = model.encode(model.temperature.new_zeros(1, 3, 1, 1)).cells.half().numpy()
         return [[np.broadcast_to(one, (len(part), *one.shape[1:]))] for part in rows]
-    config, cache = run.config, Path(run.config.cache_dir).expanduser()
-    assert isinstance(config, TrainConfig)
-    learnt, *others = rows
-    mirrors = (
-        [all(map(survives_mirror, row.questions)) for row in learnt] if config.views > 1 else []
-    )
+    cache, (learnt, *others) = Path(run.config.cache_dir).expanduser(), rows
+    mirrors = [all(map(survives_mirror, row.questions)) for row in learnt] if views > 1 else []
+    further = {"mirrors": mirrors, "views": views, "seed": run.config.seed}
     with run.accelerator.main_process_first(), run.accelerator.autocast():
-        views = encode_rows(
-            model, learnt, cache, mirrors=mirrors, views=config.views, seed=config.seed
-        )
-        return [views, *(encode_rows(model, part, cache) for part in others)]
+        first = encode_rows(model, learnt, cache, **further)
+        return [first, *(encode_rows(model, part, cache) for part in others)]
 
 
 def _looks(model: Answerer, rows: tuple[Sequence[Row], ...], run: Run) -> np.ndarray:
     """Where people look in the training pictures (P, h, w): the last entry of each cell."""
-    shares = _encode(model, rows[:1], run)[0][0][:, :, -1]
+    shares = _encode(model, rows[:1], run, 1)[0][0][:, :, -1]
     return np.array(shares).reshape(len(shares), *model.encoder.grid_size)
 
 
