@@ -39,6 +39,24 @@ except Lost as lost:
     print(lost)
 """
 
+# Process 0, which has the store, falls silent first and is frozen later.
+FROZEN = """
+import os, signal, time
+from vqa.team import Team
+others = []
+def lost(why):
+    print(why, flush=True)
+    os.kill(others[0], signal.SIGKILL)
+    os._exit(0)
+team = Team(lost_after=5, when_lost=lost)
+others += team.gather(os.getpid())
+if team.rank == 0:
+    team._exchange = lambda: time.sleep(99)
+    time.sleep(3)
+    os.kill(os.getpid(), signal.SIGSTOP)
+time.sleep(99)
+"""
+
 
 def test_the_slow_are_waited_for_and_the_lost_are_not():
     ended = run_together(*[["-c", THREE]] * 3)
@@ -51,6 +69,12 @@ def test_the_slow_are_waited_for_and_the_lost_are_not():
             told = "process 2 of 3 is lost (no sign of life for 5 s) 3"
             cut_off = "process 0, or the network to it, is lost 3"  # which has told, and ended
             assert rest in ([told], [cut_off][:rank])
+
+
+def test_where_the_store_is_gone_no_single_process_is_accused():
+    frozen, told = run_together(*[["-c", FROZEN]] * 2)
+    assert frozen.returncode < 0
+    assert told.stdout.strip() == "process 0, or the network to it, is lost"
 
 
 def test_one_process_alone_needs_no_others(tmp_path):

@@ -215,7 +215,8 @@ class Team:
     def _end_of(self, rank: int) -> str:
         if error := self._signs[rank]["gone"]:
             return f"process {rank} of {self.world} ended: {error}"
-        silent = self._now() - self._seen[rank] > self.lost_after
+        # Of the time after it was last there, the store tells nothing: see `_cut_off`.
+        silent = self._heard - self._seen[rank] > self.lost_after
         sign = f"no sign of life for {self.lost_after:g} s"
         return f"process {rank} of {self.world} is lost ({sign})" if silent else ""
 
