@@ -218,6 +218,8 @@ def test_all_of_it_trains_together(config, tiny_data, tmp_path):
         more=f"pope=0.5,{SOURCE}=0.25",
         captions=str(tiny_data),
         object_weight=0.5,
+        concept_epochs=1,
+        concept_min_count=1,
         gaze=str(gaze),
         gaze_size=32,
         fusion="gated",

@@ -16,6 +16,7 @@ from training.caption_questions import SOURCE, caption_questions
 from vqa.metrics.ptb import ptb_tokenize
 from vqa.rows import Question, Row
 from vqa.sources import BadData
+from vqa.text import stem
 
 ANNOTATIONS = "extra_annotations.parquet"  # captions and objects by image_id
 QUESTIONS = "extra_questions.parquet"  # questions by image_id, each with its source
@@ -38,6 +39,13 @@ def read_annotations(data: str) -> dict[int | str, Annotation]:
         )
         for row in _read(Path(data) / ANNOTATIONS)
     }
+
+
+class Seen(NamedTuple):
+    """What is known to be in a picture, as stems of words; None where nobody looked."""
+
+    said: frozenset[str] | None  # by its captions, which leave out little that matters
+    objects: frozenset[str] | None  # by those who looked for the objects of a list
 
 
 class MoreQuestions(Sequence[Row]):
@@ -82,6 +90,15 @@ class MoreQuestions(Sequence[Row]):
         """What can be seen in each picture; None where nobody looked."""
         found = (self.annotations.get(self.rows[place].image_id) for place in range(len(self)))
         return [known and known.objects for known in found]
+
+    def seen(self) -> list[Seen]:
+        """What captions and objects tell of each picture."""
+        found = []
+        for place, objects in enumerate(self.objects()):
+            said = {stem(t) for text in self._captions(place) for t in ptb_tokenize(text)}
+            names = {stem(word) for name in objects or () for word in name.split()}
+            found.append(Seen(frozenset(said) or None, frozenset(names) or None))
+        return found
 
     def _captions(self, place: int) -> Sequence[str]:
         row = self.rows[place]

@@ -2,7 +2,8 @@
 
     python -m training.train_vqa --data ../shared/data/coco_vqa --output_dir runs/vqa
 
-First the head learns on the grids of the frozen encoder, which are computed once and kept in
+First, where captions are at hand, a detector learns which words fit a picture; then
+the head learns on the grids of the frozen encoder, which are computed once and kept in
 `cache_dir`; then all of it is fine-tuned end to end; then the head alone learns the data set's own
 questions, without further ones. `--blind true` trains the question-only
 ablation. Run the same command again to resume; on several processes run it under `torchrun
@@ -21,9 +22,10 @@ import numpy as np
 import torch
 from torch.utils.data import ConcatDataset
 
-from training.annotations import MoreQuestions, object_loss, parse_weights
+from training.annotations import MoreQuestions, Seen, object_loss, parse_weights
 from training.answer_task import AnswerLoss, AnswerTask, fit_temperature
 from training.caption_questions import SOURCE
+from training.concepts import choose_concepts, learn_concepts
 from training.data import QuestionSet, build_vocabularies, survives_mirror
 from training.encoders import side_by_side, standardise
 from training.loop import Progress, fit
@@ -40,6 +42,7 @@ from vqa.sources import BadData
 SIZES = ("word_dim", "hidden_dim", "attention_dim", "fused_dim", "glimpses", "blind")
 READ = ("beside", "width", "finer")
 GAZE = ("gaze", "gaze_size", "fusion", "wrong_gaze")
+CONCEPTS = ("concept_epochs", "concept_dim", "concept_min_count")
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,9 @@ class TrainConfig(HeadFirstConfig):
     gaze_size: int = flag(192, "side in pixels at which it looks")
     fusion: str = flag("none", f"how it takes part: {', '.join(FUSIONS)}")
     wrong_gaze: bool = flag(False, "control: each picture gets the gaze map of another one")
+    concept_epochs: int = flag(0, "first, of a detector of what captions name; 0: without one")
+    concept_dim: int = flag(128, "where grid cell and concept meet")
+    concept_min_count: int = flag(15, "what captions of fewer pictures name is not detected")
     tune_gaze: bool = flag(False, "end to end, the gaze model learns too")
     own_epochs: int = flag(0, "at the end, with the encoder frozen, without further questions")
     own_lr: float = flag(1e-3, "of the head in these")
@@ -71,12 +77,16 @@ class TrainConfig(HeadFirstConfig):
     answer_min_count: int = flag(2, "rarer answers are not learnt")
 
     def __post_init__(self) -> None:
-        self.refuse_with_start((*SIZES, *GAZE, *READ, "word_min_count", "answer_min_count"))
+        self.refuse_with_start(
+            (*SIZES, *GAZE, *READ, *CONCEPTS, "word_min_count", "answer_min_count")
+        )
         if bool(self.gaze) != (self.fusion != "none") and not self.start:
             raise BadSettings("gaze and a fusion other than none go together")
         weights = self.weights()
-        if self.captions and SOURCE not in weights:
+        if self.captions and not (SOURCE in weights or self.concept_epochs):
             raise BadSettings(f"captions need a weight: --more {SOURCE}=0.25")
+        if self.blind and self.concept_epochs:
+            raise BadSettings("a blind answerer has no use for concepts")
 
     def weights(self) -> dict[str, float]:
         """Of further questions, by their source.
@@ -108,7 +118,7 @@ def _see(config: TrainConfig, rows: Sequence[Row]) -> Encoder:
     return encoder
 
 
-def build(config: TrainConfig, rows: Sequence[Row]) -> Answerer:
+def build(config: TrainConfig, rows: Learnt) -> Answerer:
     """The answerer to go on from, or a fresh one for the rows, on a pretrained encoder."""
     if config.start:
         return go_on(Answerer, config)
@@ -121,7 +131,12 @@ def build(config: TrainConfig, rows: Sequence[Row]) -> Answerer:
     if gaze is not None:
         seen = replace(gaze.config.encoder, image_size=config.gaze_size)
         shared["gaze"] = replace(gaze.config, encoder=seen)
-    model = Answerer(AnswererConfig(encoder=encoder.config, **sizes, **shared), words, answers)
+    concepts: tuple[str, ...] = ()
+    if config.concept_epochs:
+        concepts = choose_concepts(rows.seen(), config.concept_min_count)
+        shared |= {"num_concepts": len(concepts), "concept_dim": config.concept_dim}
+    built = AnswererConfig(encoder=encoder.config, **sizes, **shared)
+    model = Answerer(built, words, answers, concepts)
     model.encoder.load_state_dict(encoder.state_dict())
     if gaze is not None and model.gaze is not None:
         model.gaze.load_state_dict(gaze.state_dict())
@@ -160,6 +175,10 @@ def train(config: TrainConfig) -> Path:
     tune_epochs = 0 if config.blind else config.tune_epochs
     stages = {"head": config.head_epochs, "tune": tune_epochs, "own": config.own_epochs}
     cpu_seconds = 0.0
+    if config.concept_epochs:
+        (cells,) = _encode(model, rows[:1], run, config.views)
+        schedule = {"epochs": config.concept_epochs, "lr": config.head_lr}
+        cpu_seconds = learn_concepts(model, rows[0], rows[0].seen(), cells, run, **schedule)
     for stage, epochs in stages.items():
         if epochs:
             model, progress = _run_stage(stage, epochs, model, rows, run)
@@ -175,6 +194,10 @@ class Learnt(ConcatDataset):
     def objects(self) -> list[set[str] | None]:
         """What can be seen in each picture; None where nobody looked."""
         return [seen for part in self.datasets for seen in part.objects()]
+
+    def seen(self) -> list[Seen]:
+        """What captions and objects tell of each picture."""
+        return [seen for part in self.datasets for seen in part.seen()]
 
 
 def _read(config: TrainConfig) -> tuple[Learnt, Sequence[Row]]:
@@ -217,6 +240,8 @@ def _run_stage(
         thaw(model.encoder, config, first_pixels(rows[0], model.encoder.config.image_size))
     if model.gaze is not None:
         model.gaze.requires_grad_(not frozen and config.tune_gaze)
+    if model.detector is not None:
+        model.detector.requires_grad_(False)
     learnt = QuestionSet(
         rows[0],
         model,

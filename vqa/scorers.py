@@ -16,7 +16,7 @@ from vqa import captioning
 from vqa.encoders import Grid, dry_run
 from vqa.metrics.ptb import ptb_tokenize
 from vqa.models import Answerer, Captioner
-from vqa.models.answerer import Looked
+from vqa.models.answerer import AnswererOutput
 from vqa.text import BadText
 
 
@@ -59,12 +59,12 @@ class AnswerScorer(QuestionScorer):
         """Logits (B, A) -> calibrated probabilities (B, A)."""
         return self.answerer.probabilities(scores)
 
-    def _look(self, pixels: Tensor) -> tuple[Grid, Looked]:
+    def _look(self, pixels: Tensor) -> tuple[Grid, AnswererOutput]:
         with torch.no_grad():  # the question does not depend on the pixels
-            question, _ = self.answerer.question(self.ids)
+            read = self.answerer.question(self.ids)
         grid, count = self.answerer.encode(pixels), len(pixels)
         owner = torch.arange(count, device=pixels.device)
-        return grid, self.answerer.look(grid.cells, question.expand(count, -1), owner)
+        return grid, self.answerer.look(grid.cells, read.expand(count), owner)
 
 
 class CaptionScorer(nn.Module):

@@ -80,6 +80,14 @@ def tokenize(text: str) -> list[str]:
     return _TOKEN.findall(plain) or plain.split()
 
 
+def stem(word: str) -> str:
+    """A word without the s of a plural: `dogs` and `dog` are one, and so are `tennis` and `tenni`.
+
+    It is for comparing, not for showing.
+    """
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
+
+
 def _fold(text: str) -> str:
     """Lower case without accents, marks or invisible characters; curly apostrophes straight."""
     letters = unicodedata.normalize("NFKD", text.translate(_APOSTROPHES)).lower()

@@ -13,6 +13,9 @@ Where people would look, s, which sums to 1 over the N cells v, can take part in
 
 In the last the question h decides how far to trust gaze: g may be 0, or negative to look away from
 what draws the eye. It begins at 0.3 for every question.
+
+A detector of concepts can take part too: each word of the question that names one is weighed by how
+much better it fits the picture than it usually does, and the sum joins the attended picture.
 """
 
 from __future__ import annotations
@@ -26,8 +29,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqa.encoders import CELL_LENGTH, Encoder, EncoderConfig, Grid
+from vqa.models.concepts import ConceptDetector
 from vqa.models.gaze import GazeConfig, GazeModel
-from vqa.models.question import QuestionEncoder
+from vqa.models.question import QuestionEncoder, Read
 from vqa.text import BadText, Vocab, check, tokenize
 
 FUSIONS = ("none", "multiply", "residual", "prior", "gated")
@@ -54,6 +58,8 @@ class AnswererConfig:
     gaze: GazeConfig | None = None  # of the model of where people look, for every fusion but none
     fusion: str = "none"  # none | multiply | residual | prior | gated
     wrong_gaze: bool = False  # control: each picture gets the gaze map of another one
+    num_concepts: int = 0  # that are detected in the picture; 0: no detector
+    concept_dim: int = 128  # where cell and concept meet
 
     def __post_init__(self) -> None:
         if self.fusion not in FUSIONS:
@@ -62,8 +68,8 @@ class AnswererConfig:
             raise ValueError("a gaze model and a fusion other than none go together")
         if self.gaze is None and self.wrong_gaze:
             raise ValueError("wrong_gaze needs a gaze model and a fusion")
-        if self.gaze is not None and self.blind:
-            raise ValueError("a blind answerer has no use for gaze")
+        if self.blind and (self.gaze is not None or self.num_concepts):
+            raise ValueError("a blind answerer has no use for gaze or concepts")
 
 
 @dataclass(frozen=True)
@@ -88,14 +94,6 @@ class AnswererOutput(NamedTuple):
     trust: Tensor | None = None  # (Q,), how far gaze weighs in the attention
 
 
-class Looked(NamedTuple):
-    """What questions that are read already make of the pictures, one row a question."""
-
-    logits: Tensor  # (Q, A), uncalibrated
-    attention: Tensor  # (Q, glimpses, N), each sums to 1
-    trust: Tensor | None  # (Q,)
-
-
 class Answerer(nn.Module):
     """Answers questions about pictures; see `AnswererConfig`."""
 
@@ -104,11 +102,18 @@ class Answerer(nn.Module):
     temperature: Tensor
     controls: Tensor
 
-    def __init__(self, config: AnswererConfig, words: Vocab, answers: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        config: AnswererConfig,
+        words: Vocab,
+        answers: tuple[str, ...],
+        concepts: tuple[str, ...] = (),
+    ) -> None:
         super().__init__()
         _check_size("words", len(words), config.num_words)
         _check_size("answers", len(answers), config.num_answers)
-        self.config, self.words, self.answers = config, words, answers
+        _check_size("concepts", len(concepts), config.num_concepts)
+        self.config, self.words, self.answers, self.concepts = config, words, answers, concepts
         self.encoder = Encoder(config.encoder)
         self.question = QuestionEncoder(
             config.num_words, config.word_dim, config.hidden_dim, config.dropout
@@ -120,6 +125,12 @@ class Answerer(nn.Module):
         self.fuse_question = nn.Linear(config.hidden_dim, config.fused_dim)
         self.fuse_picture = nn.Linear(config.glimpses * channels, config.fused_dim)
         self.classify = nn.Linear(config.fused_dim, config.num_answers)
+        self.detector: ConceptDetector | None = None
+        if concepts:
+            self.detector = ConceptDetector(
+                channels, config.concept_dim, words, concepts, config.dropout
+            )
+            self.fuse_concepts = nn.Linear(config.hidden_dim, config.fused_dim, bias=False)
         self.dropout = nn.Dropout(config.dropout)
         self.rectify = nn.ReLU()  # a module, so that guided backprop finds it
         self.register_buffer("temperature", torch.ones(()))  # fitted on validation
@@ -137,14 +148,16 @@ class Answerer(nn.Module):
     def from_parts(cls, config: dict[str, Any], vocab: dict[str, list[str]]) -> Answerer:
         """Build from the plain contents of config.json and vocab.json."""
         words, answers = Vocab(tuple(vocab["words"])), tuple(vocab["answers"])
+        concepts = tuple(vocab.get("concepts", ()))
         parts: dict[str, Any] = {"encoder": EncoderConfig.from_plain(config["encoder"])}
         if gaze := config.get("gaze"):
             parts["gaze"] = GazeConfig.from_plain(gaze)
-        return cls(AnswererConfig(**{**config, **parts}), words, answers)
+        return cls(AnswererConfig(**{**config, **parts}), words, answers, concepts)
 
     def vocabulary(self) -> dict[str, list[str]]:
         """The contents of vocab.json."""
-        return {"words": list(self.words.words), "answers": list(self.answers)}
+        lists = {"words": list(self.words.words), "answers": list(self.answers)}
+        return lists | ({"concepts": list(self.concepts)} if self.concepts else {})
 
     def encode(self, pixels: Tensor, looks: Tensor | None = None) -> Grid:
         """Look at pictures.
@@ -172,10 +185,11 @@ class Answerer(nn.Module):
         return grid._replace(cells=torch.cat([grid.cells, looks.unsqueeze(-1)], dim=-1))
 
     def train(self, mode: bool = True) -> Answerer:
-        """Switch to training mode; the gaze model stays out of it."""
+        """Switch to training mode; the gaze model and the detector stay out of it."""
         super().train(mode)
-        if self.gaze is not None:
-            self.gaze.eval()
+        for part in (self.gaze, self.detector):
+            if part is not None:
+                part.eval()
         return self
 
     def looks(
@@ -218,12 +232,11 @@ class Answerer(nn.Module):
         Returns:
             Logits (Q, A), attention (Q, glimpses, N), word weights (Q, T) and trust in gaze (Q,).
         """
-        question, word_weights = self.question(ids)
-        found = self.look(cells, question, owner)
-        return AnswererOutput(found.logits, found.attention, word_weights, found.trust)
+        return self.look(cells, self.question(ids), owner)
 
-    def look(self, cells: Tensor, question: Tensor, owner: Tensor) -> Looked:
-        """The same for questions that are read already, (Q, hidden_dim)."""
+    def look(self, cells: Tensor, read: Read, owner: Tensor) -> AnswererOutput:
+        """The same for questions that are read already."""
+        question, seen = read.vector, cells
         cells, looks = self._weigh(cells)
         keys = self.rectify(self.cell_key(cells))  # (B, N, d), once a picture
         queries = self.dropout(self.rectify(self.question_key(question)))  # (Q, d)
@@ -239,10 +252,13 @@ class Answerer(nn.Module):
             scores = scores + (trust.unsqueeze(-1) * prior).unsqueeze(1)
         attention = scores.softmax(dim=-1)
         picture = (attention @ cells[owner]).flatten(1)  # (Q, glimpses * C)
-        fused = self.rectify(self.fuse_question(question)) * self.rectify(
-            self.fuse_picture(self.dropout(picture))
-        )
-        return Looked(self.classify(self.dropout(fused)), attention, trust)
+        shown = self.fuse_picture(self.dropout(picture))
+        if self.detector is not None:
+            fits = self.detector.surprise(seen, read.ids, owner).unsqueeze(-1)  # (Q, T, 1)
+            shown = shown + self.fuse_concepts(self.dropout((fits * read.words).sum(dim=1)))
+        fused = self.rectify(self.fuse_question(question)) * self.rectify(shown)
+        logits = self.classify(self.dropout(fused))
+        return AnswererOutput(logits, attention, read.weights, trust)
 
     def _weigh(self, cells: Tensor) -> tuple[Tensor, Tensor | None]:
         """Cells as `encode` returns them -> those to look at, and the prior on the attention."""

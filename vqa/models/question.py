@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from vqa.text import Vocab
+
+
+class Read(NamedTuple):
+    """Questions that are read, one row each."""
+
+    vector: Tensor  # (Q, H)
+    weights: Tensor  # (Q, T), how much each word matters: sums to 1, 0 on padding
+    words: Tensor  # (Q, T, H), what each word adds to the vector
+    ids: Tensor  # (Q, T) int64
+
+    def expand(self, count: int) -> Read:
+        """One question, so many times."""
+        return Read(*(part.expand(count, *part.shape[1:]) for part in self))
 
 
 class QuestionEncoder(nn.Module):
@@ -18,7 +33,7 @@ class QuestionEncoder(nn.Module):
         self.importance = nn.Linear(word_dim + hidden_dim, 1)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, ids: Tensor) -> Read:
         """Encode questions.
 
         Args:
@@ -26,11 +41,11 @@ class QuestionEncoder(nn.Module):
                 padding.
 
         Returns:
-            The question vectors (Q, hidden_dim) and the weights of their words (Q, T), which sum to
-            1.
+            The questions, with vectors of hidden_dim.
         """
         words = torch.tanh(self.dropout(self.embedding(ids)))
         states, _ = self.lstm(words)  # a state never depends on the padding to its right
         scores = self.importance(torch.cat([words, states], dim=-1)).squeeze(-1)
         weights = scores.masked_fill(ids == Vocab.PAD, float("-inf")).softmax(dim=1)
-        return self.dropout((weights.unsqueeze(-1) * states).sum(dim=1)), weights
+        added = weights.unsqueeze(-1) * states
+        return Read(self.dropout(added.sum(dim=1)), weights, added, ids)
