@@ -113,7 +113,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def tiny_answerer(seed: int = 0, **options: object) -> Answerer:
+def tiny_answerer(seed: int = 0, *, concepts: tuple[str, ...] = (), **options: object) -> Answerer:
     """An untrained answerer that knows the words of `tiny_rows`."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -129,7 +129,7 @@ def tiny_answerer(seed: int = 0, **options: object) -> Answerer:
             fused_dim=32,
             **options,
         )
-        model = Answerer(config, words, answers).eval()
+        model = Answerer(config, words, answers, concepts).eval()
         wake(model)
         if model.gaze is not None:
             wake(model.gaze)

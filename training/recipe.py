@@ -33,7 +33,35 @@ def _recipe(config: dict[str, Any]) -> str:
     splits = (
         f"{config['train_splits'].replace(',', ' and ')} of " if gaze else "the train split of "
     )
+    rest = (
+        f"{config['batch_size']} pictures a step, {_loss(config)}, "
+        f"averaged weights (decay {config['ema']:g}), on {splits}"
+        + " and of ".join(Path(folder).name for folder in folders)
+    )
+    for name in () if config.get("start") else (config["encoder"], config.get("beside", "")):
+        if name and (checkpoints.SHIPPED / name).is_dir():
+            rest += f"; the encoder was that of [{name}](../{name}/README.md)"
+    if (views := config.get("views", 1)) > 1:
+        rest += f"; {views} grids a picture, all but one of it mirrored and cropped"
+    asked = config.get("head_epochs") or config["tune_epochs"]
+    if (weights := config.get("more")) and asked:
+        rest += f"; further questions, by their source with the weight of each: {weights}"
+    if config.get("object_weight"):
+        rest += (
+            f"; an auxiliary loss on the objects in a picture (weight {config['object_weight']:g})"
+        )
+    return ", then ".join(_stages(config, part)) + f", {rest}."
+
+
+def _stages(config: dict[str, Any], part: str) -> list[str]:
+    """What learnt for how long, in order."""
     stages = []
+    if config.get("concept_epochs"):
+        stages.append(
+            f"{config['concept_epochs']} epochs of the detector of concepts on what captions name "
+            f"and which objects there are (binary cross-entropy, learning rate "
+            f"{config['head_lr']:g})"
+        )
     if config.get("head_epochs"):
         stages.append(
             f"{config['head_epochs']} epochs of the {part} on the frozen encoder's grids "
@@ -55,24 +83,7 @@ def _recipe(config: dict[str, Any]) -> str:
             f"({config['critical_samples']} samples a picture at temperature "
             f"{config.get('critical_temperature', 1):g}, learning rate {config['critical_lr']:g})"
         )
-    rest = (
-        f"{config['batch_size']} pictures a step, {_loss(config)}, "
-        f"averaged weights (decay {config['ema']:g}), on {splits}"
-        + " and of ".join(Path(folder).name for folder in folders)
-    )
-    for name in () if config.get("start") else (config["encoder"], config.get("beside", "")):
-        if name and (checkpoints.SHIPPED / name).is_dir():
-            rest += f"; the encoder was that of [{name}](../{name}/README.md)"
-    if (views := config.get("views", 1)) > 1:
-        rest += f"; {views} grids a picture, all but one of it mirrored and cropped"
-    asked = config.get("head_epochs") or config["tune_epochs"]
-    if (weights := config.get("more")) and asked:
-        rest += f"; further questions, by their source with the weight of each: {weights}"
-    if config.get("object_weight"):
-        rest += (
-            f"; an auxiliary loss on the objects in a picture (weight {config['object_weight']:g})"
-        )
-    return ", then ".join(stages) + f", {rest}."
+    return stages
 
 
 def _texts(config: dict[str, Any]) -> str:

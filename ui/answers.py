@@ -21,6 +21,7 @@ NO_PICTURE = "There is no picture yet: choose one of the examples, or add your o
 _PICTURE_SIDE = 960  # pixels of the longer side, as shown
 DARKEST = 0.6  # shade of a word
 _LIKELY = 0.3  # of a text without a feeling, the likeliest emoji is about 0.2 likely
+_FITS = 1.0  # standard deviations of how well a word fits pictures
 _MINDED = 0.1  # a gaze trust this near 0 changes the attention by less than people would notice
 HEAT_SIDE = 192  # the browser enlarges the map to the picture
 _SHOWN = 24  # pictures kept as shown, a few hundred kB each: people ask more than one question
@@ -93,6 +94,16 @@ def trusts(trust: float | None) -> str:
     if abs(trust) >= _MINDED:
         follows = f"looks {'where' if trust > 0 else 'away from where'} people would look"
     return f"Gaze trust {trust:.2f}: for this question the model {follows}."
+
+
+def fits(found: Answer) -> str:
+    """Which words of the question fit the picture better or worse than others; empty if none."""
+    by_word = dict(found.word_fits)
+    better = [f'"{word}"' for word, fit in by_word.items() if fit >= _FITS]
+    worse = [f'"{word}"' for word, fit in by_word.items() if fit <= -_FITS]
+    said = [f"better than most: {', '.join(better)}"] if better else []
+    said += [f"worse: {', '.join(worse)}"] if worse else []
+    return f"Of your words, this picture fits {'; '.join(said)}." if said else ""
 
 
 def shades(found: Answer) -> list[tuple[str, float]]:

@@ -70,6 +70,7 @@ def _answer(engine: Engine, inputs: list[Any], found: gr.JSON) -> None:
             looked: where the model looked, in words; attention: the same as a grid
             word_weights: how much each word of the question counted
             unknown: words that the model does not know
+            word_fits: how much better than in most pictures each word fits, in deviations
         """
         with _refusing():
             return as_data.answer(engine.answer(_needed(picture), question))

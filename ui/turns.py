@@ -211,7 +211,8 @@ def _answer(engine: Engine, turn: Turn) -> Turn:
         asked=Asked(turn.path, turn.question, found.top, weakref.ref(engine.responder)),
     )
     sure, unknown = f"{percent(found.probability)} sure", answers.unknown_words(found)
-    return replace(turn, said=found.text, sure=sure, notes=(unknown,), grounds=grounds)
+    notes = (unknown, answers.fits(found))
+    return replace(turn, said=found.text, sure=sure, notes=notes, grounds=grounds)
 
 
 def _caption(engine: Engine, turn: Turn) -> Turn:

@@ -24,6 +24,7 @@ def answer(found: Answer) -> dict[str, Any]:
         "word_weights": [list(word) for word in found.word_weights],
         "unknown": list(found.unknown),
         "gaze_trust": found.gaze_trust,
+        "word_fits": [list(word) for word in found.word_fits],
     }
 
 

@@ -16,7 +16,7 @@ from vqa import captioning
 from vqa.encoders import Grid, dry_run
 from vqa.metrics.ptb import ptb_tokenize
 from vqa.models import Answerer, Captioner
-from vqa.models.answerer import AnswererOutput
+from vqa.models.answer import AnswererOutput
 from vqa.text import BadText
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vqa.models.answerer import Answer, Answerer, AnswererConfig
+from vqa.models.answer import Answer
+from vqa.models.answerer import Answerer, AnswererConfig
 from vqa.models.captioner import Caption, Captioner, CaptionerConfig
 from vqa.models.emoji import EmojiConfig, EmojiModel, Feeling
 from vqa.models.gaze import GazeConfig, GazeModel

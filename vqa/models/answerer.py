@@ -21,14 +21,15 @@ much better it fits the picture than it usually does, and the sum joins the atte
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import compress
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqa.encoders import CELL_LENGTH, Encoder, EncoderConfig, Grid
+from vqa.models.answer import Answer, AnswererOutput
 from vqa.models.concepts import ConceptDetector
 from vqa.models.gaze import GazeConfig, GazeModel
 from vqa.models.question import QuestionEncoder, Read
@@ -37,6 +38,7 @@ from vqa.text import BadText, Vocab, check, tokenize
 FUSIONS = ("none", "multiply", "residual", "prior", "gated")
 GAZE_FLOOR = 0.05  # added to a gaze map before its logarithm: no cell is ever ruled out
 GAZE_TRUST = 0.3  # what the gate gives every question before it has learnt
+LOUD = 2.0  # how well words fit counts so much: their weights sum to 1, each alone is quiet
 CONTROLS = 64  # gaze maps of other pictures, for `wrong_gaze`
 
 
@@ -70,28 +72,6 @@ class AnswererConfig:
             raise ValueError("wrong_gaze needs a gaze model and a fusion")
         if self.blind and (self.gaze is not None or self.num_concepts):
             raise ValueError("a blind answerer has no use for gaze or concepts")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the model says to one question, and on what grounds."""
-
-    text: str
-    probability: float  # in 0..1; calibrated if the model is ours
-    top: tuple[tuple[str, float], ...]  # the likeliest answers, best first
-    attention: np.ndarray  # (h, w) float32, sums to 1: where the model looked
-    word_weights: tuple[tuple[str, float], ...]  # the question's words, weights sum to 1
-    unknown: tuple[str, ...]  # words of the question that the model does not know
-    gaze_trust: float | None = None  # weight of where people look in the attention; None: no gaze
-
-
-class AnswererOutput(NamedTuple):
-    """One row a question."""
-
-    logits: Tensor  # (Q, A), uncalibrated
-    attention: Tensor  # (Q, glimpses, N), each sums to 1
-    word_weights: Tensor  # (Q, T), sums to 1, 0 on padding
-    trust: Tensor | None = None  # (Q,), how far gaze weighs in the attention
 
 
 class Answerer(nn.Module):
@@ -252,13 +232,14 @@ class Answerer(nn.Module):
             scores = scores + (trust.unsqueeze(-1) * prior).unsqueeze(1)
         attention = scores.softmax(dim=-1)
         picture = (attention @ cells[owner]).flatten(1)  # (Q, glimpses * C)
-        shown = self.fuse_picture(self.dropout(picture))
+        shown, fits = self.fuse_picture(self.dropout(picture)), None
         if self.detector is not None:
-            fits = self.detector.surprise(seen, read.ids, owner).unsqueeze(-1)  # (Q, T, 1)
-            shown = shown + self.fuse_concepts(self.dropout((fits * read.words).sum(dim=1)))
+            fits = self.detector.surprise(seen, read.ids, owner)
+            fitting = LOUD * (fits.unsqueeze(-1) * read.words).sum(dim=1)  # (Q, hidden_dim)
+            shown = shown + self.fuse_concepts(self.dropout(fitting))
         fused = self.rectify(self.fuse_question(question)) * self.rectify(shown)
         logits = self.classify(self.dropout(fused))
-        return AnswererOutput(logits, attention, read.weights, trust)
+        return AnswererOutput(logits, attention, read.weights, trust, fits)
 
     def _weigh(self, cells: Tensor) -> tuple[Tensor, Tensor | None]:
         """Cells as `encode` returns them -> those to look at, and the prior on the attention."""
@@ -302,6 +283,11 @@ class Answerer(nn.Module):
         )
         weights = output.word_weights[row, : len(tokens)].tolist()
         trust = None if output.trust is None else float(output.trust[row])
+        fits: tuple[tuple[str, float], ...] = ()
+        if output.fits is not None and self.detector is not None:
+            named = (self.detector.of_word[self.words.encode(tokens)] >= 0).tolist()
+            found = zip(tokens, output.fits[row, : len(tokens)].tolist(), strict=True)
+            fits = tuple(compress(found, named))
         return Answer(
             text=top[0][0],
             probability=top[0][1],
@@ -310,6 +296,7 @@ class Answerer(nn.Module):
             word_weights=tuple(zip(tokens, weights, strict=True)),
             unknown=tuple(dict.fromkeys(t for t in tokens if t not in self.words)),
             gaze_trust=trust,
+            word_fits=fits,
         )
 
 

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from vqa.text import Vocab, stem
 
 LEAST, MOST = -4.0, 6.0  # standard deviations: a word speaks no quieter and no louder
-LOUD = 2.0  # the words of a question have weights that sum to 1, so that each alone is quiet
 
 
 class ConceptDetector(nn.Module):
@@ -60,8 +59,8 @@ class ConceptDetector(nn.Module):
             owner: (Q,) int64, which picture each question is about.
 
         Returns:
-            (Q, T), the log-odds above the usual ones, in standard deviations times `LOUD`; 0 for
-            words that are no concepts.
+            (Q, T), the log-odds above the usual ones in standard deviations; 0 for words that are
+            no concepts.
         """
         places = self.of_word[ids]  # (Q, T)
         known = places.clamp(min=0)
@@ -69,7 +68,7 @@ class ConceptDetector(nn.Module):
         scores = self.detect.weight[known] @ self._meet(cells)[owner].transpose(1, 2)
         odds = _any_cell(scores, dim=2) + self.detect.bias[known]
         found = (odds - self.usual[known]) / self.spread[known]
-        return torch.where(places < 0, 0.0, LOUD * found.clamp(LEAST, MOST))
+        return torch.where(places < 0, 0.0, found.clamp(LEAST, MOST))
 
     def _meet(self, cells: Tensor) -> Tensor:
         cells = cells[..., : self.project.in_features]
