@@ -20,13 +20,13 @@ from trainings import SMALL
 from training.annotations import ANNOTATIONS, QUESTIONS, MoreQuestions, object_loss, parse_weights
 from training.answer_task import AnswerLoss
 from training.caption_questions import SOURCE, caption_questions, find_nouns
-from training.data import QuestionSet
+from training.data import QuestionSet, build_vocabularies
 from training.run import BadSettings
 from training.train_vqa import TrainConfig, train
 from vqa import checkpoints
 from vqa.metrics.ptb import ptb_tokenize
 from vqa.models import Answerer
-from vqa.rows import open_rows
+from vqa.rows import Question, Row, open_rows
 from vqa.sources import BadData
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
@@ -53,6 +53,20 @@ def test_captions_are_asked_for_what_they_say():
     }
     assert expected.items() <= found.items()
     assert {found.get("is there a dog?"), found.get("is there a ball?")} == {"yes"}
+
+
+def test_captions_are_asked_for_their_own_words():
+    captions = ["two men riding a brown horse", "a dog on the left", "nothing to see"]
+    found = {pair for questions in asked(*[captions] * 60) for pair in questions.items()}
+    gaps = {
+        (text, answer) for text, answer in found if len(text.split()) > 5
+    }  # all others are short
+    assert gaps == {
+        ("how many men riding a brown horse?", "2"),
+        ("two men doing what a brown horse?", "riding"),
+        ("two men riding a what color horse?", "brown"),
+        ("two men riding a brown what?", "horse"),
+    }
 
 
 def test_nothing_is_asked_where_captions_disagree():
@@ -168,6 +182,16 @@ def test_a_question_counts_by_the_weight_of_its_source(annotated):
     assert float(weighed) == pytest.approx(float(whole + extra), rel=1e-5)
     # Without a weight they are not even there.
     assert len(QuestionSet(rows, model).batch([(0, 7)])["ids"]) == 3
+
+
+def test_the_vocabularies_count_a_question_by_the_weight_of_its_source():
+    sources = [("", "cat"), *[("pope", "dog")] * 3, ("vsr", "cow")]
+    questions = [Question("", 0, f"a {a}?", a, (), "other", source) for source, a in sources]
+    rows = [Row(0, b"", tuple(questions))]
+    weights = {"pope": 0.5, "vsr": 0.25}
+    words, answers = build_vocabularies(rows, 1, 1, weights)
+    assert (words.words[2:], answers) == (("a", "dog", "cat"), ("dog", "cat"))
+    assert build_vocabularies(rows, 1, 1)[1] == ("cat",)
 
 
 def test_a_weight_below_1_is_the_share_of_the_epochs_that_ask_the_question(annotated):

@@ -32,6 +32,7 @@ from training.caption_words import (
     TOO_VAGUE,
     UNCOUNTED,
 )
+from training.pictures import NO_FLIP
 from vqa.rows import Question
 
 SOURCE = "captions"  # marks such questions
@@ -55,9 +56,9 @@ def caption_questions(pictures: Sequence[Sequence[Tokens]], seed: int = 0) -> li
         for kind in ("noun", "activity", "colour")
     }
     asked = []
-    for place, some in enumerate(read):
+    for place, (captions, some) in enumerate(zip(pictures, read, strict=True)):
         chance = np.random.default_rng((seed, place))
-        pairs = [*_open(some), *_closed(some, known, chance)]
+        pairs = [*_open(some), *_closed(some, known, chance), *_gaps(captions, nouns, chance)]
         asked.append(
             [
                 Question("", index, text, answer, (), kind, SOURCE)
@@ -206,6 +207,39 @@ def _closed(
         if other := _absent(words, known["colour"], chance):
             found.append((f"is the {noun} {other}?", "no", "yes/no"))
     return found
+
+
+def _gaps(
+    captions: Sequence[Tokens], nouns: frozenset[str], chance: np.random.Generator
+) -> list[tuple[str, str, str]]:
+    """Each caption with one of its words asked for: "a man riding a what on the beach?".
+
+    Things, colours, numbers and activities are asked for equally often where a caption has them.
+    """
+    found = []
+    for tokens in captions:
+        gaps = defaultdict(list)
+        for place, token in enumerate(tokens):
+            if kind := _kind(token, nouns):
+                gaps[kind].append(place)
+        if gaps and not NO_FLIP.intersection(tokens):  # it may be asked of a mirrored picture
+            kind = sorted(gaps)[int(chance.integers(len(gaps)))]
+            place = gaps[kind][int(chance.integers(len(gaps[kind])))]
+            text = " ".join([*tokens[:place], kind, *tokens[place + 1 :]])
+            answer = str(NUMBERS.get(tokens[place], tokens[place])).replace("grey", "gray")
+            found.append((f"{text}?", answer, "number" if kind == "how many" else "other"))
+    return found
+
+
+def _kind(token: str, nouns: frozenset[str]) -> str:
+    """What asks for a word in its place; empty if nothing does."""
+    if token in COLOURS:
+        return "what color"
+    if token in NUMBERS:
+        return "how many"
+    if token in nouns:
+        return "" if token in BACKGROUND else "what"
+    return "doing what" if token.endswith("ing") and len(token) >= 6 and _alone(token) else ""
 
 
 def _absent(words: frozenset[str], known: Counter[str], chance: np.random.Generator) -> str:

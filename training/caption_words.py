@@ -47,7 +47,8 @@ BACKGROUND = _set(  # things that are there without being said: no question is a
 UNCOUNTED = _set("water snow grass sand ice food fire rain traffic luggage fruit")
 NO_ACTS = _set(  # that end like one, or are none without what they act on
     "during evening morning clothing building railing wedding ceiling matching including according"
-    " crossing landing painting wearing holding carrying using having"
+    " crossing landing painting wearing holding carrying using having nothing something anything"
+    " everything"
 )
 PEOPLE = _set(
     "man men woman women boy boys girl girls person people child children kid kids guy guys lady"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -32,15 +32,30 @@ def graded_answers(question: Question) -> dict[str, float]:
 
 
 def build_vocabularies(
-    rows: Sequence[Row], word_min_count: int, answer_min_count: int
+    rows: Sequence[Row],
+    word_min_count: int,
+    answer_min_count: int,
+    weights: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[Vocab, tuple[str, ...]]:
-    """The words of the questions, and the answers frequent enough to learn, most frequent first."""
-    questions = [q for place in range(len(rows)) for q in rows[place].questions]
-    words = Vocab.build([tokenize(q.text) for q in questions], word_min_count)
-    counts = Counter(map(_consensus, questions))
-    counts.pop("", None)  # an answer without any word
+    """The words of the questions, and the answers frequent enough to learn, most frequent first.
+
+    A question counts by the weight of its source, the data set's own as 1.
+    """
+    words: defaultdict[str, float] = defaultdict(float)
+    answers: defaultdict[str, float] = defaultdict(float)
+    for question in (q for place in range(len(rows)) for q in rows[place].questions):
+        weight = {"": 1.0, **weights}.get(question.source, 0.0)
+        for word in tokenize(question.text):
+            words[word] += weight
+        answers[_consensus(question)] += weight
+    answers.pop("", None)  # an answer without any word
+    known = _frequent(words, word_min_count)
+    return Vocab((*Vocab.SPECIAL, *known)), tuple(_frequent(answers, answer_min_count))
+
+
+def _frequent(counts: Mapping[str, float], least: float) -> list[str]:
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return words, tuple(answer for answer, n in ranked if n >= answer_min_count)
+    return [name for name, n in ranked if n >= least and name not in Vocab.SPECIAL]
 
 
 def _consensus(question: Question) -> str:

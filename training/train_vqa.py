@@ -73,7 +73,7 @@ class TrainConfig(HeadFirstConfig):
     more: str = flag("", "sources of further questions and their weights: pope=1,captions=0.25")
     captions: str = flag("", "further folders that have captions alone, with commas between")
     object_weight: float = flag(0.0, "of the objects' auxiliary loss, a picture")
-    word_min_count: int = flag(2, "rarer question words are unknown")
+    word_min_count: int = flag(2, "rarer question words are unknown, a source by its weight")
     answer_min_count: int = flag(2, "rarer answers are not learnt")
 
     def __post_init__(self) -> None:
@@ -122,7 +122,8 @@ def build(config: TrainConfig, rows: Learnt) -> Answerer:
     """The answerer to go on from, or a fresh one for the rows, on a pretrained encoder."""
     if config.start:
         return go_on(Answerer, config)
-    words, answers = build_vocabularies(rows, config.word_min_count, config.answer_min_count)
+    counts = (config.word_min_count, config.answer_min_count)
+    words, answers = build_vocabularies(rows, *counts, config.weights())
     encoder = _see(config, rows)
     sizes = {"num_words": len(words), "num_answers": len(answers)}
     kept = (*SIZES, "dropout", "fusion", "wrong_gaze")
