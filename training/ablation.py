@@ -68,6 +68,7 @@ PLANS = {
             "gaze, fixed prior": GATED | {"fusion": "prior"},
             "gaze, multiply": GATED | {"fusion": "multiply"},
             "gaze, residual": GATED | {"fusion": "residual"},
+            "no gaze, with concepts": {"concept_epochs": "6"},
             "no gaze, question only": {"blind": "true"},
             "no gaze, with extra questions": {"more": EXTRA},
             "no gaze, with extra questions and those made of captions": {
@@ -78,6 +79,7 @@ PLANS = {
             "gaze, gated prior": 3,
             "gaze of other pictures, gated prior": 3,
             "no gaze": 3,
+            "no gaze, with concepts": 3,
         },
     ),
 }

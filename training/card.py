@@ -37,9 +37,13 @@ LABELS = {  # how a card names a result of metrics.json; others by their own nam
 }
 ABLATION = "ablation: "  # begins the names of results that a card shows in a table of their own
 GATED = "gaze, gated prior"
-CONTRASTS = {  # what the question of the ablation is, in words
-    "no gaze": "no gaze at all",
-    "gaze of other pictures, gated prior": "the gaze of other pictures",
+CONTRASTS = {  # what the questions of the ablation are, in words
+    (GATED, "no gaze"): ("The gated prior", "no gaze at all"),
+    (GATED, "gaze of other pictures, gated prior"): (
+        "The gated prior",
+        "the gaze of other pictures",
+    ),
+    ("no gaze, with concepts", "no gaze"): ("The detector of concepts", "no detector"),
 }
 COLUMNS = {
     "answerer": ("all", "yes/no", "number", "other", "not yes/no", "calibration_error"),
@@ -245,11 +249,11 @@ def _variants(results: dict[str, Any]) -> dict[str, list[dict[str, float]]]:
 
 
 def _verdicts(results: dict[str, Any]) -> list[str]:
-    """Whether gaze helps: a difference counts that is more than twice its standard error."""
+    """Whether parts help: a difference counts that is more than twice its standard error."""
     found = _variants(results)
     lines = []
-    for other, words in CONTRASTS.items():
-        ours, theirs = ([m["all"] for m in found.get(name, ())] for name in (GATED, other))
+    for names, (subject, words) in CONTRASTS.items():
+        ours, theirs = ([m["all"] for m in found.get(name, ())] for name in names)
         if min(len(ours), len(theirs)) < 2:
             continue
         gain = statistics.mean(ours) - statistics.mean(theirs)
@@ -258,7 +262,7 @@ def _verdicts(results: dict[str, Any]) -> list[str]:
         if abs(gain) <= 2 * error:
             verdict = "cannot be told from"
         lines.append(
-            f"- The gated prior {verdict} {words}: {gain:+.2f} points, standard error {error:.2f}."
+            f"- {subject} {verdict} {words}: {gain:+.2f} points, standard error {error:.2f}."
         )
     return lines
 
