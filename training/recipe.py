@@ -46,6 +46,8 @@ def _recipe(config: dict[str, Any]) -> str:
     asked = config.get("head_epochs") or config["tune_epochs"]
     if (weights := config.get("more")) and asked:
         rest += f"; further questions, by their source with the weight of each: {weights}"
+    if config.get("also_weight", 1) != 1 and config["also"]:
+        rest += f"; a question of the latter counts {config['also_weight']:g} times"
     if config.get("object_weight"):
         rest += (
             f"; an auxiliary loss on the objects in a picture (weight {config['object_weight']:g})"
