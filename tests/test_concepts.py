@@ -8,12 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import tiny_answerer, tiny_rows
-from trainings import SMALL
+from safetensors.torch import load_file
+from trainings import SMALL, assert_moved_alike, train_by_two_processes
 
 from training.annotations import Seen
 from training.concepts import ConceptLoss, ConceptSet, choose_concepts
 from training.run import BadSettings
-from training.train_vqa import TrainConfig, train
+from training.train_vqa import TrainConfig, _read, build, train
 from ui import answers
 from vqa import checkpoints
 from vqa.engine import Engine
@@ -156,8 +157,9 @@ def captioned(tiny_data, tmp_path):
     return str(folder)
 
 
-def test_a_detector_learns_first_and_then_stands_still(captioned, tiny_checkpoint, tmp_path):
-    settings = TrainConfig(
+@pytest.fixture
+def config(captioned, tiny_checkpoint, tmp_path):
+    return TrainConfig(
         captioned,
         str(tmp_path / "run"),
         encoder=str(tiny_checkpoint),
@@ -174,11 +176,13 @@ def test_a_detector_learns_first_and_then_stands_still(captioned, tiny_checkpoin
         word_min_count=1,
         cache_dir=str(tmp_path / "cache"),
     )
-    model = checkpoints.load_as(Answerer, train(settings))
+
+
+def test_a_detector_learns_first_and_then_stands_still(config, tmp_path):
+    model = checkpoints.load_as(Answerer, train(config))
     after = checkpoints.load_as(Answerer, tmp_path / "run.state" / "concepts-best").detector
     for name, tensor in model.detector.named_parameters():
         torch.testing.assert_close(tensor, after.get_parameter(name), rtol=1e-3, atol=1e-3)
-    assert set(model.concepts) >= {"square"}
     colours = [row["questions"][0]["answer"] for row in tiny_rows()]
     pixels = torch.cat([Engine(model).responder.pixels(r["image"]["bytes"]) for r in tiny_rows()])
     with torch.no_grad():
@@ -187,6 +191,17 @@ def test_a_detector_learns_first_and_then_stands_still(captioned, tiny_checkpoin
     places = [model.concepts.index(colour) for colour in colours]
     said = [colours[int(row[places].argmax())] for row in fits]
     assert sum(a == b for a, b in zip(said, colours, strict=True)) >= len(colours) - 1
+
+
+def test_two_processes_teach_the_detector_what_one_does(config, tmp_path):
+    shared = {"dropout": 0.0, "concept_epochs": 4, "tune_epochs": 0}
+    one = replace(config, **shared)
+    two = replace(one, output_dir=str(tmp_path / "two"))
+    found = train_by_two_processes("training.train_vqa", two)
+    expected = load_file(train(one) / "model.safetensors")
+    torch.manual_seed(0)
+    untrained = build(one, _read(one)[0]).state_dict()
+    assert_moved_alike(found, expected, untrained)
 
 
 def test_what_a_detector_needs_is_asked_for(tmp_path):
