@@ -255,7 +255,9 @@ def half_white(at=32):
         ("yes", ["yes"] * 10, {"yes": 1.0}),
         ("dog", ["dog"] * 8 + ["Cat."] * 2, {"dog": 1.0, "cat": 2 / 3}),
         ("Two", [], {"2": 1.0}),
-        ("book", ["book", "pen"], {"book": 1.0, "pen": 1.0}),
+        ("book", ["book", "pen"], {"book": 1.0, "pen": 1 / 3}),
+        ("book", ["book", "pen", "Book"], {"book": 1.0, "pen": 1 / 3}),
+        (None, [], {}),
     ],
 )
 def test_answers_are_graded(answer, answers, graded):

@@ -22,13 +22,14 @@ from vqa.text import BadText, Vocab, normalize_answer, tokenize
 def graded_answers(question: Question) -> dict[str, float]:
     """Normalised answers with their score in 0..1.
 
-    It is full for an answer of three people in ten, and for any answer where fewer were asked.
+    It is full for an answer of three people in ten, and for the first where fewer were asked, which
+    is what `accuracy` compares with; the others of them are right too, but are not counted so.
     """
     if len(question.answers) == 10:
         counts = Counter(normalize_answer(a) for a in question.answers)
         return {answer: min(1.0, n / 3) for answer, n in counts.items()}
     given = question.answers or ((question.answer,) if question.answer is not None else ())
-    return dict.fromkeys(map(normalize_answer, given), 1.0)
+    return {normalize_answer(a): 1.0 if a == given[0] else 1 / 3 for a in reversed(given)}
 
 
 def build_vocabularies(
