@@ -84,12 +84,17 @@ def test_the_answer_names_what_fits(tiny_data):
     picture = tiny_rows()[0]["image"]["bytes"]
     found = engine.answer(picture, "is it a square, or many circles?")
     assert found.word_fits == (("square", MOST),)  # it does not know the word circles
-    assert answers.fits(found) == 'Of your words, this picture fits better than most: "square".'
-    both = replace(found, word_fits=(("dog", 2.0), ("cat", -1.5), ("sky", 0.2)))
-    assert answers.fits(both) == (
-        'Of your words, this picture fits better than most: "dog"; worse: "cat".'
-    )
-    assert answers.fits(replace(found, word_fits=(("sky", 0.2),))) == ""
+    fits = {
+        (("square", MOST),): 'This picture fits "square" better than most do.',
+        (("dog", 2.0), ("cat", -1.5), ("sky", 0.2)): (
+            'This picture fits "dog" better than most do, and "cat" worse.'
+        ),
+        (("cat", -2.0), ("dog", -1.0)): 'This picture fits "cat", "dog" worse than most do.',
+        (("sky", 0.2),): "",
+        (): "",
+    }
+    for some, said in fits.items():
+        assert answers.fits(replace(found, word_fits=some)) == said
 
 
 def seen(*said, objects=None):

@@ -57,7 +57,7 @@ CARDS: dict[str, dict[str, Any]] = {
     "answerer": {
         "pipeline_tag": "visual-question-answering",
         "tags": ["explainability", "attention", "lstm"],
-        "datasets": ["lmms-lab/VQAv2"],
+        "datasets": ["lmms-lab/VQAv2", "jxie/flickr8k"],
         "task": "default",
         "model_name": "SeeWhy answerer",
         "metrics": {"all": "vqa_accuracy", "not yes/no": "vqa_accuracy"},

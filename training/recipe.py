@@ -38,6 +38,8 @@ def _recipe(config: dict[str, Any]) -> str:
         f"averaged weights (decay {config['ema']:g}), on {splits}"
         + " and of ".join(Path(folder).name for folder in folders)
     )
+    if told := config.get("captions"):
+        rest += " and the captions of " + " and ".join(Path(f).name for f in told.split(","))
     for name in () if config.get("start") else (config["encoder"], config.get("beside", "")):
         if name and (checkpoints.SHIPPED / name).is_dir():
             rest += f"; the encoder was that of [{name}](../{name}/README.md)"
@@ -47,7 +49,8 @@ def _recipe(config: dict[str, Any]) -> str:
     if (weights := config.get("more")) and asked:
         rest += f"; further questions, by their source with the weight of each: {weights}"
     if config.get("also_weight", 1) != 1 and config["also"]:
-        rest += f"; a question of the latter counts {config['also_weight']:g} times"
+        names = " and ".join(folder.name for folder in map(Path, folders[1:]))
+        rest += f"; a question of {names} counts {config['also_weight']:g} times"
     if config.get("object_weight"):
         rest += (
             f"; an auxiliary loss on the objects in a picture (weight {config['object_weight']:g})"

@@ -99,11 +99,15 @@ def trusts(trust: float | None) -> str:
 def fits(found: Answer) -> str:
     """Which words of the question fit the picture better or worse than others; empty if none."""
     by_word = dict(found.word_fits)
-    better = [f'"{word}"' for word, fit in by_word.items() if fit >= _FITS]
-    worse = [f'"{word}"' for word, fit in by_word.items() if fit <= -_FITS]
-    said = [f"better than most: {', '.join(better)}"] if better else []
-    said += [f"worse: {', '.join(worse)}"] if worse else []
-    return f"Of your words, this picture fits {'; '.join(said)}." if said else ""
+    better = ", ".join(f'"{word}"' for word, fit in by_word.items() if fit >= _FITS)
+    worse = ", ".join(f'"{word}"' for word, fit in by_word.items() if fit <= -_FITS)
+    if better and worse:
+        return f"This picture fits {better} better than most do, and {worse} worse."
+    if better or worse:
+        return (
+            f"This picture fits {better or worse} {'better' if better else 'worse'} than most do."
+        )
+    return ""
 
 
 def shades(found: Answer) -> list[tuple[str, float]]:
