@@ -103,11 +103,8 @@ def fits(found: Answer) -> str:
     worse = ", ".join(f'"{word}"' for word, fit in by_word.items() if fit <= -_FITS)
     if better and worse:
         return f"This picture fits {better} better than most do, and {worse} worse."
-    if better or worse:
-        return (
-            f"This picture fits {better or worse} {'better' if better else 'worse'} than most do."
-        )
-    return ""
+    how = "better" if better else "worse"
+    return f"This picture fits {better or worse} {how} than most do." if better or worse else ""
 
 
 def shades(found: Answer) -> list[tuple[str, float]]:
