@@ -17,19 +17,12 @@ from safetensors.torch import load_file
 from together import REPOSITORY
 from trainings import SMALL
 
-from training.annotations import (
-    ALSO,
-    ANNOTATIONS,
-    QUESTIONS,
-    MoreQuestions,
-    object_loss,
-    parse_weights,
-)
+from training.annotations import ANNOTATIONS, QUESTIONS, MoreQuestions, object_loss, parse_weights
 from training.answer_task import AnswerLoss
 from training.caption_questions import SOURCE, caption_questions, find_nouns
 from training.data import QuestionSet, build_vocabularies
 from training.run import BadSettings
-from training.train_vqa import TrainConfig, _read, train
+from training.train_vqa import TrainConfig, train
 from vqa import checkpoints
 from vqa.metrics.ptb import ptb_tokenize
 from vqa.models import Answerer
@@ -165,16 +158,6 @@ def test_further_questions_join_their_pictures_by_source(annotated):
         MoreQuestions(rows, annotated, {"mme": 1.0})
     made = MoreQuestions([*rows] * 3, annotated, {SOURCE: 0.25})
     assert {q.source for row in made for q in row.questions} == {"", SOURCE}
-
-
-def test_questions_of_further_folders_have_a_weight_of_their_own(annotated, tmp_path):
-    config = TrainConfig(annotated, str(tmp_path), encoder="e", also=annotated, also_weight=3.0)
-    rows, _ = _read(config)
-    sources = [Counter(q.source for q in row.questions) for row in rows]
-    assert sources == [{"": 3}] * 8 + [{ALSO: 3}] * 8
-    learnt = QuestionSet(rows, tiny_answerer(), weights=config.shares(further=False))
-    weights = learnt.batch([(0, 0), (0, 8)])["weights"]
-    assert weights.tolist() == [1, 1, 1, 3, 3, 3]
 
 
 @pytest.mark.parametrize("text", ["pope", "pope=", "pope=x", "=1", "pope=-1", "pope=nan"])

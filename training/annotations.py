@@ -19,7 +19,6 @@ from vqa.sources import BadData
 from vqa.text import stem
 
 ANNOTATIONS = "extra_annotations.parquet"  # captions and objects by image_id
-ALSO = "also"  # marks the questions of further folders
 QUESTIONS = "extra_questions.parquet"  # questions by image_id, each with its source
 
 
@@ -58,18 +57,12 @@ class MoreQuestions(Sequence[Row]):
         weights: the sources that are wanted: those of `QUESTIONS`, and `SOURCE` for questions made
             of the pictures' captions.
         seed: of the latter.
-        mark: source of the rows' own questions.
     """
 
     def __init__(
-        self,
-        rows: Sequence[Row],
-        data: str,
-        weights: Mapping[str, float],
-        seed: int = 0,
-        mark: str = "",
+        self, rows: Sequence[Row], data: str, weights: Mapping[str, float], seed: int = 0
     ) -> None:
-        self.rows, self.mark = rows, mark
+        self.rows = rows
         self.annotations = read_annotations(data)
         self.more: dict[int, list[Question]] = defaultdict(list)
         ids = [rows[place].image_id for place in range(len(rows))]
@@ -88,8 +81,7 @@ class MoreQuestions(Sequence[Row]):
 
     def __getitem__(self, place: int) -> Row:
         row = self.rows[place]
-        own = (replace(q, source=self.mark) for q in row.questions) if self.mark else row.questions
-        return replace(row, questions=(*own, *self.more.get(place, ())))
+        return replace(row, questions=(*row.questions, *self.more.get(place, ())))
 
     def __iter__(self) -> Iterator[Row]:
         return (self[place] for place in range(len(self)))

@@ -48,9 +48,6 @@ def _recipe(config: dict[str, Any]) -> str:
     asked = config.get("head_epochs") or config["tune_epochs"]
     if (weights := config.get("more")) and asked:
         rest += f"; further questions, by their source with the weight of each: {weights}"
-    if config.get("also_weight", 1) != 1 and config["also"]:
-        names = " and ".join(folder.name for folder in map(Path, folders[1:]))
-        rest += f"; a question of {names} counts {config['also_weight']:g} times"
     if config.get("object_weight"):
         rest += (
             f"; an auxiliary loss on the objects in a picture (weight {config['object_weight']:g})"

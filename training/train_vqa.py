@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch.utils.data import ConcatDataset
 
-from training.annotations import ALSO, MoreQuestions, Seen, object_loss, parse_weights
+from training.annotations import MoreQuestions, Seen, object_loss, parse_weights
 from training.answer_task import AnswerLoss, AnswerTask, fit_temperature
 from training.caption_questions import SOURCE
 from training.concepts import choose_concepts, learn_concepts
@@ -70,7 +70,6 @@ class TrainConfig(HeadFirstConfig):
     tune_gaze: bool = flag(False, "end to end, the gaze model learns too")
     own_epochs: int = flag(0, "at the end, with the encoder frozen, without further questions")
     own_lr: float = flag(1e-3, "of the head in these")
-    also_weight: float = flag(1.0, "of a question of the folders in also, beside one of data")
     more: str = flag("", "sources of further questions and their weights: pope=1,captions=0.25")
     captions: str = flag("", "further folders that have captions alone, with commas between")
     object_weight: float = flag(0.0, "of the objects' auxiliary loss, a picture")
@@ -100,10 +99,6 @@ class TrainConfig(HeadFirstConfig):
         except ValueError as error:
             raise BadSettings(f"more: {error}") from error
 
-    def shares(self, *, further: bool = True) -> dict[str, float]:
-        """Weights of questions by their source, with those of further sources or without."""
-        return {ALSO: self.also_weight, **(self.weights() if further else {})}
-
 
 def _see(config: TrainConfig, rows: Sequence[Row]) -> Encoder:
     """One network or two, and what is read of them.
@@ -128,7 +123,7 @@ def build(config: TrainConfig, rows: Learnt) -> Answerer:
     if config.start:
         return go_on(Answerer, config)
     counts = (config.word_min_count, config.answer_min_count)
-    words, answers = build_vocabularies(rows, *counts, config.shares())
+    words, answers = build_vocabularies(rows, *counts, config.weights())
     encoder = _see(config, rows)
     sizes = {"num_words": len(words), "num_answers": len(answers)}
     kept = (*SIZES, "dropout", "fusion", "wrong_gaze")
@@ -210,11 +205,11 @@ def _read(config: TrainConfig) -> tuple[Learnt, Sequence[Row]]:
     """Training and validation rows, read lazily."""
     weights = config.weights()
     parts = [
-        MoreQuestions(open_rows(folder, split, needs=needs), folder, weights, config.seed, mark)
-        for needs, split, folders, mark in (
-            ("question", config.train_split, config.data, ""),
-            ("question", "train", config.also, ALSO),
-            ("caption", "train", config.captions, ""),
+        MoreQuestions(open_rows(folder, split, needs=needs), folder, weights, config.seed)
+        for needs, split, folders in (
+            ("question", config.train_split, config.data),
+            ("question", "train", config.also),
+            ("caption", "train", config.captions),
         )
         for folder in filter(None, folders.split(","))
     ]
@@ -251,7 +246,7 @@ def _run_stage(
     learnt = QuestionSet(
         rows[0],
         model,
-        weights=config.shares(further=stage != "own"),
+        weights={} if stage == "own" else config.weights(),
         objects=rows[0].objects(),
         augment=not frozen,
         cells=cells[0],
