@@ -41,7 +41,7 @@ class Visit:
 
     def _console(self, message):
         if message.type == "error":
-            self.problems.append(message.text)
+            self.problems.append(f"{message.text} ({message.location.get('url', 'no address')})")
 
     def __getitem__(self, selector):
         return self.page.locator(selector)
