@@ -112,9 +112,6 @@ class CaptionSet(PictureSet):
         if not self.samples:
             raise BadData(f"no picture has a caption of at most {longest} words")
 
-    def __len__(self) -> int:
-        return len(self.samples)
-
     def batch(self, picks: list[tuple[int, int]]) -> dict[str, Tensor]:
         """Collate samples.
 

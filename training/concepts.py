@@ -71,9 +71,6 @@ class ConceptSet(PictureSet):
         known = (place for place, one in enumerate(seen) if one != Seen(None, None))
         self.samples = [p for p in known if p not in self.skipped and self._is_held(p) == held_out]
 
-    def __len__(self) -> int:
-        return len(self.samples)
-
     def batch(self, picks: list[tuple[int, int]]) -> Batch:
         """Collate samples.
 

@@ -122,9 +122,6 @@ class QuestionSet(PictureSet):
         if not self.samples:
             raise BadData("no question has an answer that is in the model's vocabulary")
 
-    def __len__(self) -> int:
-        return len(self.samples)
-
     def batch(self, picks: list[tuple[int, int]]) -> dict[str, Tensor]:
         """Collate samples.
 

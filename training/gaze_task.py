@@ -45,9 +45,6 @@ class GazeSet(PictureSet):
         self.fixations = [rows[place].fixations for place in range(len(rows))]
         self.samples = [place for place, points in enumerate(self.fixations) if points]
 
-    def __len__(self) -> int:
-        return len(self.samples)
-
     def batch(self, picks: list[tuple[int, int]]) -> Batch:
         """Collate samples.
 

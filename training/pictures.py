@@ -52,7 +52,12 @@ class PictureSet:
         cells: grids encoded beforehand instead of pixels, (len(rows), N, C) fp16 a view; an epoch
             sees one view of each picture. See `encode_rows`.
         seed: of the augmentation, which is a function of (seed, epoch, row).
+
+    Attributes:
+        samples: what a subclass learns from, as it sees fit.
     """
+
+    samples: Sequence[Any]
 
     def __init__(
         self,
@@ -66,6 +71,9 @@ class PictureSet:
         self.rows, self.size, self.augment, self.cells = rows, size, augment, cells
         self.seed = seed
         self.skipped: set[int] = set(_broken(cells[0])) if cells else set()
+
+    def __len__(self) -> int:
+        return len(self.samples)
 
     def picture(self, row: int, epoch: int, *, mirrors: bool) -> Tensor | None:
         """Pixels (3, S, S) or cells (N, C) of a row; None if it does not decode.
