@@ -13,6 +13,7 @@ from feelings import tiny_emoji
 from PIL import Image
 
 from training import card, example
+from training.recipe import lineage
 from vqa import checkpoints
 from vqa.measured import MAIN
 from vqa.models import EmojiModel
@@ -116,6 +117,13 @@ def feelings(tmp_path):
     metrics = {"training": MADE | {"cpu_hours": 0.25, "config": recipe}, "results": results}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     return folder
+
+
+def test_a_recipe_tells_how_often_a_folder_was_asked():
+    config = {"data": "d/a", "also": "d/b,d/c,d/b", "own_epochs": 1, "own_lr": 0.1}
+    config |= {"head_epochs": 0, "tune_epochs": 0, "batch_size": 8, "ema": 0.9, "start": "x"}
+    (made,) = lineage({"config": config})
+    assert "on the train split of a and of b (2 times) and of c." in made["recipe"]
 
 
 def test_the_card_of_a_model_of_feelings_runs_and_is_read(feelings, tmp_path, run_examples):

@@ -125,6 +125,13 @@ def test_two_processes_learn_what_one_does(config, tmp_path):
     assert_moved_alike(found, expected, untrained)
 
 
+def test_a_folder_named_twice_is_asked_twice_an_epoch(config):
+    data = config.data
+    train(replace(config, also=f"{data},{data}", head_epochs=1, tune_epochs=0))
+    grids = (np.load(path, mmap_mode="r") for path in Path(config.cache_dir).glob("*.npy"))
+    assert max(map(len, grids)) == 3 * len(open_rows(data, "train"))
+
+
 def test_the_blind_ablation_trains_by_the_same_script(config):
     model = checkpoints.load(train(replace(config, blind=True)))
     assert model.config.blind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,14 @@ def _recipe(config: dict[str, Any]) -> str:
     part = "decoder" if gaze or captions else "head"
     if config.get("only_backward"):
         part = "LSTM backward in time alone"
-    folders = (config["data"], *filter(None, config["also"].split(",")))
+    asked = Counter((config["data"], *filter(None, config["also"].split(","))))
+    folders = [Path(f).name + (f" ({n} times)" if n > 1 else "") for f, n in asked.items()]
     splits = (
         f"{config['train_splits'].replace(',', ' and ')} of " if gaze else "the train split of "
     )
     rest = (
         f"{config['batch_size']} pictures a step, {_loss(config)}, "
-        f"averaged weights (decay {config['ema']:g}), on {splits}"
-        + " and of ".join(Path(folder).name for folder in folders)
+        f"averaged weights (decay {config['ema']:g}), on {splits}" + " and of ".join(folders)
     )
     if told := config.get("captions"):
         rest += " and the captions of " + " and ".join(Path(f).name for f in told.split(","))
@@ -45,8 +46,8 @@ def _recipe(config: dict[str, Any]) -> str:
             rest += f"; the encoder was that of [{name}](../{name}/README.md)"
     if (views := config.get("views", 1)) > 1:
         rest += f"; {views} grids a picture, all but one of it mirrored and cropped"
-    asked = config.get("head_epochs") or config["tune_epochs"]
-    if (weights := config.get("more")) and asked:
+    all_of_them = config.get("head_epochs") or config["tune_epochs"]
+    if (weights := config.get("more")) and all_of_them:
         rest += f"; further questions, by their source with the weight of each: {weights}"
     if config.get("object_weight"):
         rest += (

@@ -85,7 +85,7 @@ class LoopConfig:
 class RunConfig(LoopConfig):
     """Those that every training of a model with an encoder has besides."""
 
-    also: str = flag("", "further folders whose train split is added, with commas between")
+    also: str = flag("", "further folders to learn from, a,b: their train split; a,b,b: b twice")
     encoder: str = flag("vqa", "CNN to start from: a model of ours, or a transformers folder or id")
     stride: int = flag(32, "which stage of the encoder is read: 16 or 32 pixels a cell")
     image_size: int = flag(224, "pictures are squashed to this square")
