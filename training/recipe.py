@@ -11,19 +11,19 @@ from vqa import checkpoints
 
 def lineage(training: dict[str, Any]) -> list[dict[str, Any]]:
     """The trainings that followed each other, the first one first, each with its `recipe`."""
-    before = training.get("started_from")
-    return [
-        *(lineage(before) if before else []),
-        training | {"recipe": _recipe(training["config"])},
-    ]
+    found: list[dict[str, Any]] = []
+    for before in (training.get("started_from"), *training.get("averaged_with", ())):
+        found += [run for run in lineage(before) if run not in found] if before else []
+    return [*found, training | {"recipe": _recipe(training["config"])}]
 
 
 def _recipe(config: dict[str, Any]) -> str:
     """A training in words."""
     if "models" in config:
-        before, after = (Path(name).name for name in config["models"])
-        share = config["weight"]
-        return f"Weights averaged: {1 - share:g} of {before}, {share:g} of {after}."
+        before, *after = (Path(name).name for name in config["models"])
+        share, others = config["weight"], " and ".join(after)
+        mean = "the mean of " if len(after) > 1 else ""
+        return f"Weights averaged: {1 - share:g} of {before}, {share:g} of {mean}{others}."
     if "word_dropout" in config:
         return _texts(config)
     gaze, captions = "kl" in config, "critical_epochs" in config
