@@ -128,6 +128,8 @@ def test_a_recipe_tells_how_often_a_folder_was_asked():
     config |= {"head_epochs": 0, "tune_epochs": 0, "batch_size": 8, "ema": 0.9, "start": "x"}
     (made,) = lineage({"config": config})
     assert "on the train split of a and of b (2 times) and of c." in made["recipe"]
+    (made,) = lineage({"config": config | {"own_epochs": 0}})
+    assert made["recipe"].startswith("The temperature alone")
 
 
 def test_the_card_of_a_model_of_feelings_runs_and_is_read(feelings, tmp_path, run_examples):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from conftest import TINY_ENCODER, tiny_answerer, tiny_rows
 from PIL import Image
@@ -167,6 +168,23 @@ def test_questions_without_a_known_answer_are_left_out():
     assert len(QuestionSet([row(answer="zebra"), row()], tiny_answerer())) == 1
     with pytest.raises(BadData, match="no question has an answer"):
         QuestionSet([row(answer="zebra")], tiny_answerer())
+
+
+def test_the_temperature_makes_the_probability_shown_an_honest_forecast(monkeypatch):
+    chance = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(20_000, 4, generator=chance)
+    right = torch.bernoulli((logits / 2).softmax(1).amax(1), generator=chance)
+    batch = {"targets": torch.eye(4)[logits.argmax(1)], "scores": right}
+    monkeypatch.setattr(training.answer_task, "predict", lambda *_: [(batch, logits)])
+    fitted = training.answer_task.fit_temperature(None, None, Accelerator(cpu=True))
+    assert fitted == pytest.approx(2, rel=0.05)
+
+
+def test_questions_without_a_known_answer_can_be_kept_to_calibrate():
+    kept = QuestionSet([row(answer="zebra"), row()], tiny_answerer(), unlearnable=True)
+    batch = kept.batch([(0, 0), (0, 1)])
+    assert batch["scores"].tolist() == [0, 1]
+    assert batch["targets"].sum(1).tolist() == [0, 1]
 
 
 def test_a_resumed_run_names_the_commit_that_began_it(config, monkeypatch):

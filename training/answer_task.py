@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
@@ -84,22 +85,28 @@ def predict(
 
 
 def fit_temperature(model: Answerer, questions: QuestionSet, accelerator: Accelerator) -> float:
-    """The temperature that makes the validation answers likeliest (Guo et al. 2017), by search on a
-    fine grid.
+    """The temperature at which the best answer's probability best forecasts its accuracy, by search
+    on a fine grid.
+
+    Guo et al. 2017 make the labels likeliest. Where ten people answer, three make an answer right:
+    their shares are lower than the accuracy, and so would be the probability.
 
     Args:
         model: its own temperature is ignored.
-        questions: validation.
+        questions: validation, those without a known answer too: none will be right.
         accelerator: each process takes its share; all get the same temperature.
     """
     losses = torch.zeros(len(TEMPERATURES))
     for batch, logits in predict(model, questions, accelerator):
-        losses += losses_at(TEMPERATURES, logits, batch["targets"])
+        best = logits.argmax(dim=1, keepdim=True)
+        right = batch["targets"].gather(1, best).squeeze(1) * batch["scores"]
+        losses += losses_at(TEMPERATURES, logits, right.clamp(max=1))
     losses = accelerator.reduce(losses.to(accelerator.device), "sum")
     return TEMPERATURES[losses.argmin().item()].item()
 
 
-def losses_at(temperatures: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
-    """Summed cross-entropy of logits (B, L) against targets (B, L), at each of the temperatures."""
-    each = [-(targets * (logits / t).log_softmax(-1)).sum() for t in temperatures]
-    return torch.stack(each)
+def losses_at(temperatures: Tensor, logits: Tensor, right: Tensor) -> Tensor:
+    """Summed cross-entropy of the best answer's probability, from logits (B, L), against how right
+    it is (B,), at each of the temperatures."""
+    best = [(logits / t).softmax(-1).amax(1).clamp(max=1) for t in temperatures]
+    return torch.stack([F.binary_cross_entropy(shown, right, reduction="sum") for shown in best])

@@ -71,7 +71,8 @@ class Asked:
     """One question, ready for the network."""
 
     ids: list[int]
-    target: dict[int, float]  # answer number -> share; sums to 1
+    target: dict[int, float]  # answer number -> share; sums to 1, or empty if none is known
+    score: float  # of all known answers together: a share of 1 would have it
     mirrors: bool  # whether the answer survives a mirrored picture
     weight: float  # of its loss; below 1, the share of the epochs that ask it
 
@@ -80,13 +81,14 @@ class QuestionSet(PictureSet):
     """Pictures with their questions as samples.
 
     Args:
-        rows: the data; rows without any question that has a known answer are left out.
+        rows: the data; questions without a known answer are left out.
         model: whose vocabularies and picture size to use.
         weights: of the questions, by their source; 1 for the data set's own. With one below 1 a
             question is asked in so large a share of the epochs, which costs less than to weigh it.
         objects: what can be seen in each picture, if anybody looked.
         augment: as of `PictureSet`.
         cells: as of `PictureSet`.
+        unlearnable: keep questions without a known answer too.
         looks: where people look in each picture, (len(rows), h, w); None for the model to say it
             in every step again, which takes as long as its encoder.
         seed: as of `PictureSet`.
@@ -105,6 +107,7 @@ class QuestionSet(PictureSet):
         augment: bool = False,
         cells: Sequence[np.ndarray] = (),
         looks: np.ndarray | None = None,
+        unlearnable: bool = False,
         seed: int = 0,
     ) -> None:
         self.looks = looks
@@ -113,10 +116,11 @@ class QuestionSet(PictureSet):
         self.num_answers = len(model.answers)
         numbers = {answer: i for i, answer in enumerate(model.answers)}
         weights = {"": 1.0, **weights}
-        asked = [
+        known = (
             [a for q in rows[place].questions if (a := _asked(q, model, numbers, weights))]
             for place in range(len(rows))
-        ]
+        )
+        asked = [[a for a in some if a.target or unlearnable] for some in known]
         self.objects = ObjectLabels(objects or [None] * len(rows))
         self.samples = [(i, a) for i, a in enumerate(asked) if a and i not in self.skipped]
         if not self.samples:
@@ -130,8 +134,8 @@ class QuestionSet(PictureSet):
 
         Returns:
             `pixels` (B, 3, S, S) or `cells` (B, N, C), `ids` (Q, T), `owner` (Q,), `targets` (Q,
-            A), `weights` (Q,), `objects` (B, O) of `ObjectLabels`, `count` () = the weights' sum;
-            with `looks` also these, (B, N), as far as the pictures show them.
+            A), `scores` (Q,), `weights` (Q,), `objects` (B, O) of `ObjectLabels`, `count` () = the
+            weights' sum; with `looks` also these, (B, N), as far as the pictures show them.
         """
         kept: list[Tensor] = []
         places: list[int] = []
@@ -175,6 +179,7 @@ class QuestionSet(PictureSet):
             "ids": pad([a.ids for _, a in asked], Vocab.PAD),
             "owner": torch.tensor([owner for owner, _ in asked], dtype=torch.long),
             "targets": targets,
+            "scores": torch.tensor([question.score for _, question in asked]),
             "weights": weights,
             "count": weights.sum(),
         }
@@ -185,15 +190,15 @@ def _asked(
 ) -> Asked | None:
     graded = graded_answers(question)
     known = {numbers[a]: s for a, s in graded.items() if a in numbers}
-    total = sum(known.values())
+    total = float(sum(known.values()))
     try:
         ids = model.question_ids(question.text)
     except BadText:
         return None
-    if not total or not weights.get(question.source):
+    if not (weight := weights.get(question.source, 0.0)):
         return None
-    weight = weights.get(question.source, 0.0)
-    return Asked(ids, {a: s / total for a, s in known.items()}, survives_mirror(question), weight)
+    shares = {a: s / total for a, s in known.items()}
+    return Asked(ids, shares, total, survives_mirror(question), weight)
 
 
 def survives_mirror(question: Question) -> bool:

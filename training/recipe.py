@@ -53,7 +53,9 @@ def _recipe(config: dict[str, Any]) -> str:
         rest += (
             f"; an auxiliary loss on the objects in a picture (weight {config['object_weight']:g})"
         )
-    return ", then ".join(_stages(config, part)) + f", {rest}."
+    if not (stages := _stages(config, part)):
+        return "The temperature alone, fitted anew on the validation split."
+    return ", then ".join(stages) + f", {rest}."
 
 
 def _stages(config: dict[str, Any], part: str) -> list[str]:

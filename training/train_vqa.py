@@ -185,7 +185,8 @@ def train(config: TrainConfig) -> Path:
             model, progress = _run_stage(stage, epochs, model, rows, run)
             cpu_seconds += progress.cpu_seconds
     checkpoints.to_storage_precision(model.to(run.accelerator.device))
-    model.temperature.fill_(fit_temperature(model, QuestionSet(rows[1], model), run.accelerator))
+    shown = QuestionSet(rows[1], model, unlearnable=True)
+    model.temperature.fill_(fit_temperature(model, shown, run.accelerator))
     return run.end(model, cpu_seconds)
 
 
