@@ -100,13 +100,9 @@ def fit_temperature(model: Answerer, questions: QuestionSet, accelerator: Accele
     for batch, logits in predict(model, questions, accelerator):
         best = logits.argmax(dim=1, keepdim=True)
         right = batch["targets"].gather(1, best).squeeze(1) * batch["scores"]
-        losses += losses_at(TEMPERATURES, logits, right.clamp(max=1))
+        for place, temperature in enumerate(TEMPERATURES):
+            shown = (logits / temperature).softmax(-1).amax(1)
+            each = F.binary_cross_entropy(shown.clamp(max=1), right.clamp(max=1), reduction="sum")
+            losses[place] += each
     losses = accelerator.reduce(losses.to(accelerator.device), "sum")
     return TEMPERATURES[losses.argmin().item()].item()
-
-
-def losses_at(temperatures: Tensor, logits: Tensor, right: Tensor) -> Tensor:
-    """Summed cross-entropy of the best answer's probability, from logits (B, L), against how right
-    it is (B,), at each of the temperatures."""
-    best = [(logits / t).softmax(-1).amax(1).clamp(max=1) for t in temperatures]
-    return torch.stack([F.binary_cross_entropy(shown, right, reduction="sum") for shown in best])

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from training.answer_task import TEMPERATURES, losses_at
+from training.answer_task import TEMPERATURES
 from training.emoji_task import FeelingLoss, FeelingTask, TextSet, guesses
 from training.linear_part import add_linear
 from training.loop import fit
@@ -120,8 +120,9 @@ def calibrate(model: EmojiModel, texts: TextSet, heads: Iterable[str]) -> None:
     """Give some heads the temperature that makes the texts' labels likeliest."""
     model.eval()
     for head in heads:
-        losses = losses_at(TEMPERATURES, *guesses(model, texts, head))
-        model.temperatures[head].fill_(TEMPERATURES[losses.argmin()])
+        logits, targets = guesses(model, texts, head)
+        losses = [-(targets * (logits / t).log_softmax(-1)).sum() for t in TEMPERATURES]
+        model.temperatures[head].fill_(TEMPERATURES[torch.stack(losses).argmin()])
 
 
 def _read(config: TrainConfig) -> tuple[dict[str, Texts], dict[str, Texts]]:
