@@ -181,7 +181,9 @@ def test_the_temperature_makes_the_probability_shown_an_honest_forecast(monkeypa
 
 
 def test_questions_without_a_known_answer_can_be_kept_to_calibrate():
-    kept = QuestionSet([row(answer="zebra"), row()], tiny_answerer(), unlearnable=True)
+    rows = [row(answer="zebra"), row(), row(answer=None)]  # nobody answered the last
+    kept = QuestionSet(rows, tiny_answerer(), unlearnable=True)
+    assert len(kept) == 2
     batch = kept.batch([(0, 0), (0, 1)])
     assert batch["scores"].tolist() == [0, 1]
     assert batch["targets"].sum(1).tolist() == [0, 1]

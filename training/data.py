@@ -189,6 +189,8 @@ def _asked(
     question: Question, model: Answerer, numbers: dict[str, int], weights: Mapping[str, float]
 ) -> Asked | None:
     graded = graded_answers(question)
+    if not graded:
+        return None  # nobody answered it: what is right is not known
     known = {numbers[a]: s for a, s in graded.items() if a in numbers}
     total = float(sum(known.values()))
     try:

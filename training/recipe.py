@@ -30,8 +30,10 @@ def _recipe(config: dict[str, Any]) -> str:
     part = "decoder" if gaze or captions else "head"
     if config.get("only_backward"):
         part = "LSTM backward in time alone"
-    asked = Counter((config["data"], *filter(None, config["also"].split(","))))
-    folders = [Path(f).name + (f" ({n} times)" if n > 1 else "") for f, n in asked.items()]
+    if not (stages := _stages(config, part)):
+        return "The temperature alone, fitted anew on the validation split."
+    named = Counter((config["data"], *filter(None, config["also"].split(","))))
+    folders = [Path(f).name + (f" ({n} times)" if n > 1 else "") for f, n in named.items()]
     splits = (
         f"{config['train_splits'].replace(',', ' and ')} of " if gaze else "the train split of "
     )
@@ -46,15 +48,13 @@ def _recipe(config: dict[str, Any]) -> str:
             rest += f"; the encoder was that of [{name}](../{name}/README.md)"
     if (views := config.get("views", 1)) > 1:
         rest += f"; {views} grids a picture, all but one of it mirrored and cropped"
-    all_of_them = config.get("head_epochs") or config["tune_epochs"]
-    if (weights := config.get("more")) and all_of_them:
+    asked = config.get("head_epochs") or config["tune_epochs"]
+    if (weights := config.get("more")) and asked:
         rest += f"; further questions, by their source with the weight of each: {weights}"
     if config.get("object_weight"):
         rest += (
             f"; an auxiliary loss on the objects in a picture (weight {config['object_weight']:g})"
         )
-    if not (stages := _stages(config, part)):
-        return "The temperature alone, fitted anew on the validation split."
     return ", then ".join(stages) + f", {rest}."
 
 
