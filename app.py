@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import gradio as gr
 
     from vqa.engine import Engine
-    from vqa.loader import Loader
-    from vqa.neighbours import Neighbours
+    from vqa.pipelines.nearest_texts import Neighbours
+    from vqa.serving.hot_swap import Loader
 
 # Of this page alone, and of this user, so that whatever is old in it can be deleted.
 UPLOADS = Path(tempfile.gettempdir()) / f"seewhy-{getattr(os, 'getuid', int)()}"
@@ -33,7 +33,8 @@ SWITCHES = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait for work must not keep the processor busy
 }
-# The proxies in front of a Space: what they forward is counted as its sender's (ui/limits.py).
+# The proxies in front of a Space: what they forward is counted as its sender's
+# (ui/server/rate_limits.py).
 ON_A_SPACE = {"FORWARDED_ALLOW_IPS": "127.0.0.1,10.0.0.0/8"}
 TIDY_SECONDS = 60.0  # between two looks for memory that is free
 MODELS = Path(__file__).with_name("models.json")  # a Space's, with the models it loads instead
@@ -43,7 +44,9 @@ CAPTIONERS = ("captioner", "captioner-bilstm")  # the first is asked if none is 
 def create_demo(
     engine: Engine, neighbours: Neighbours | None = None, loader: Loader | None = None
 ) -> gr.Blocks:
-    """Lay out the page around a loaded engine; `launch` it with `ui.guards.launch_settings`.
+    """Lay out the page around a loaded engine.
+
+    It is launched with `ui.server.security.launch_settings`.
 
     Args:
         engine: its models decide which tabs there are.
@@ -52,22 +55,24 @@ def create_demo(
     """
     import gradio as gr
 
-    from ui import ask, describe, feel, gaze, guards, mends, models, programs, theme
-    from ui.examples import CREDITS
-    from ui.follow import follow
-    from vqa.loader import Loader
+    from ui.components import theme
+    from ui.components.examples import CREDITS
+    from ui.components.model_updates import follow
+    from ui.server import api, gradio_patches, security
+    from ui.tabs import ask, caption, feelings, gaze, models
+    from vqa.serving.hot_swap import Loader
 
-    age = (guards.SESSION_SECONDS, guards.SESSION_SECONDS)
+    age = (security.SESSION_SECONDS, security.SESSION_SECONDS)
     with gr.Blocks(title=theme.TITLE, analytics_enabled=False, delete_cache=age) as demo:
-        programs.build(engine)  # first: what comes later under the same name gets another
+        api.build(engine)  # first: what comes later under the same name gets another
         gr.Markdown(f"# {theme.TITLE}\n{theme.SUBTITLE}", elem_id="head")
         tabs = {"Ask": ask.build}
-        if engine.describers:
-            tabs["Caption"] = describe.build
-        if engine.gazer is not None:
+        if engine.caption_pipelines:
+            tabs["Caption"] = caption.build
+        if engine.gaze_pipeline is not None:
             tabs["Gaze"] = gaze.build
-        if engine.feeler is not None:
-            tabs["Feelings"] = partial(feel.build, neighbours=neighbours)
+        if engine.emoji_pipeline is not None:
+            tabs["Feelings"] = partial(feelings.build, neighbours=neighbours)
         following, renewing = [], [demo.load]
         with gr.Tabs(elem_id="tabs"):
             for name, build in tabs.items():
@@ -78,8 +83,8 @@ def create_demo(
                 shown, loaded = models.build(loader or Loader(engine))
         follow(engine, [*filter(None, following), shown], [*renewing, loaded])
         gr.Markdown(CREDITS, elem_id="credits")
-    mends.mend(demo)
-    return guards.queue(demo)
+    gradio_patches.mend(demo)
+    return security.queue(demo)
 
 
 def default_models() -> dict[str, Any]:
@@ -88,11 +93,11 @@ def default_models() -> dict[str, Any]:
     Returns:
         By kind the name, or None if there is none; of `captioner` a list of names.
     """
-    from vqa.checkpoints import SHIPPED
+    from vqa.checkpoints.layout import SHIPPED
 
     own = json.loads(MODELS.read_text(encoding="utf-8")) if MODELS.is_file() else {}
     captioners = [name for name in CAPTIONERS if (SHIPPED / name).is_dir()]
-    names = {"vqa": "vqa", "gaze": "gaze", "feelings": "emoji"}
+    names = {"vqa": "vqa", "gaze": "gaze", "emoji": "emoji"}
     found = {kind: name if (SHIPPED / name).is_dir() else None for kind, name in names.items()}
     return (
         found
@@ -119,7 +124,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="the same of a describing model; more than one may be given (default: all shipped)",
     )
     parser.add_argument("--gaze", help="the same of the gaze model (default: the shipped one)")
-    parser.add_argument("--feelings", help="the same of the model of feelings (likewise)")
+    parser.add_argument("--emoji", help="the same of the emoji model (likewise)")
     parser.add_argument(
         "--sentences",
         help="training sentences to show in the Feelings tab: emoji=FOLDER,emotion=FOLDER",
@@ -148,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, value in switches.items():
         os.environ.setdefault(name, value)
 
-    from ui.starting import NoStubs, Starting
+    from ui.server.loading_page import NoStubs, Starting
 
     sys.meta_path.insert(0, NoStubs())
     try:
@@ -174,27 +179,27 @@ def load(flags: argparse.Namespace, tell: Callable[[str], object]) -> tuple[gr.B
         SystemExit: naming what is wrong with a model or the sentences.
     """
     tell("Loading the libraries")
-    from ui import guards
-    from ui.examples import EXAMPLES
+    from ui.components.examples import EXAMPLES
+    from ui.server import security
     from vqa import checkpoints
     from vqa.engine import Engine
-    from vqa.loader import Loader
-    from vqa.memory import give_back_freed
-    from vqa.neighbours import Neighbours, open_sentences
-    from vqa.sources import BadData
+    from vqa.errors import BadData
+    from vqa.pipelines.nearest_texts import Neighbours, open_sentences
+    from vqa.runtime.malloc import give_back_freed
+    from vqa.serving.hot_swap import Loader
 
     give_back_freed(TIDY_SECONDS)
     names = default_models()
-    gaze, feelings = (getattr(flags, kind) or names[kind] for kind in ("gaze", "feelings"))
+    gaze, emoji = (getattr(flags, kind) or names[kind] for kind in ("gaze", "emoji"))
     neighbours = None
     tell("Loading the models")
     try:
         engine = Engine.load(
-            flags.vqa or names["vqa"], flags.captioner or names["captioner"], gaze, feelings
+            flags.vqa or names["vqa"], flags.captioner or names["captioner"], gaze, emoji
         )
-        if flags.sentences and engine.feeler:
+        if flags.sentences and engine.emoji_pipeline:
             tell("Reading the sentences")
-            neighbours = Neighbours(engine.feeler, open_sentences(flags.sentences))
+            neighbours = Neighbours(engine.emoji_pipeline, open_sentences(flags.sentences))
     except (checkpoints.BadCheckpoint, BadData) as error:
         raise SystemExit(str(error)) from error
     tell("Looking at the first example")
@@ -202,8 +207,8 @@ def load(flags: argparse.Namespace, tell: Callable[[str], object]) -> tuple[gr.B
     tell("Laying out the page")
     loader = Loader(engine, flags.allow, most_mb=flags.allow_mb, neighbours=neighbours)
     if os.environ["GRADIO_TEMP_DIR"] == str(UPLOADS):
-        guards.keep_clean(UPLOADS)
-    return create_demo(engine, neighbours, loader), guards.launch_settings()
+        security.keep_clean(UPLOADS)
+    return create_demo(engine, neighbours, loader), security.launch_settings()
 
 
 if __name__ == "__main__":

@@ -20,14 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.latency import RESULTS, timed
-from training.record import provenance, record
+from training.core.provenance import provenance, record
 from vqa import checkpoints
-from vqa.decoding import beam_search
-from vqa.describer import Describer
-from vqa.memory import keep_freed
+from vqa.data.image_dataset import open_rows
 from vqa.models import Captioner
-from vqa.models.captioner import Look
-from vqa.rows import open_rows
+from vqa.models.captioner import ProjectedImage
+from vqa.models.decoding import beam_search
+from vqa.pipelines.captioning import CaptionPipeline
+from vqa.runtime.malloc import keep_freed
 
 STEPS, BEAM, BATCH = 20, 3, 32
 REPEATS, WARM_UP = 100, 10
@@ -44,26 +44,29 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     keep_freed()  # as `vqa.batch` does
-    describer = Describer(checkpoints.load_as(Captioner, args.model))
+    caption_pipeline = CaptionPipeline(checkpoints.load_as(Captioner, args.model))
     rows = open_rows(args.data, args.split, needs="image")
     pictures = [rows[place].image for place in range(min(args.pictures, len(rows)))]
-    times = decoding(describer, pictures[0])
+    times = decoding(caption_pipeline, pictures[0])
     entry: dict[str, Any] = {"threads": args.threads, "milliseconds": times}
     ours = times["beam search"]
     entry["ratios"] = {name: round(ours / each, 2) for name, each in times.items() if each != ours}
     print(f"{BEAM} beams, {STEPS} words, batch 1, {args.threads} threads; milliseconds")
     for name, each in times.items():
         print(f"{name:40} {each:8.2f}  {ours / each:5.2f}")
-    entry["captions"] = {"pictures": len(pictures), "per_second": throughput(describer, pictures)}
+    entry["captions"] = {
+        "pictures": len(pictures),
+        "per_second": throughput(caption_pipeline, pictures),
+    }
     print(f"{len(pictures)} pictures: {entry['captions']['per_second']} captions a second")
     record(RESULTS, "captions", provenance() | entry)
 
 
-def decoding(describer: Describer, picture: bytes) -> dict[str, float]:
+def decoding(caption_pipeline: CaptionPipeline, picture: bytes) -> dict[str, float]:
     """Medians in milliseconds of search and arithmetic for one picture."""
-    model = describer.captioner
+    model = caption_pipeline.captioner
     with torch.inference_mode():
-        grid = model.encode(describer.pixels(picture))
+        grid = model.encode(caption_pipeline.pixels(picture))
         look = model.look(grid.cells)
         calls: dict[str, Callable[[], Tensor]] = {
             "beam search": lambda: endless_search(model, look),
@@ -79,7 +82,7 @@ def decoding(describer: Describer, picture: bytes) -> dict[str, float]:
     return {name: round(statistics.median(values), 2) for name, values in found.items()}
 
 
-def endless_search(model: Captioner, look: Look) -> Tensor:
+def endless_search(model: Captioner, look: ProjectedImage) -> Tensor:
     """A search that never finds an end: all its steps are taken."""
     stepper = model.stepper(look)
     stepper.silent[model.end] = -torch.inf
@@ -103,7 +106,7 @@ def cell_alone(model: Captioner) -> Callable[[], Tensor]:
     return steps
 
 
-def whole_step(model: Captioner, look: Look) -> Callable[[], Tensor]:
+def whole_step(model: Captioner, look: ProjectedImage) -> Callable[[], Tensor]:
     """What a step cannot do without: the cell, the attention and the logits of all words."""
     config = model.config
     size = config.word_dim + config.attention_dim
@@ -124,12 +127,12 @@ def whole_step(model: Captioner, look: Look) -> Callable[[], Tensor]:
     return steps
 
 
-def throughput(describer: Describer, pictures: list[bytes]) -> float:
+def throughput(caption_pipeline: CaptionPipeline, pictures: list[bytes]) -> float:
     """Captions a second, from the files' bytes on."""
-    describer.caption_batch(pictures[:BATCH], beam=BEAM)
+    caption_pipeline.caption_batch(pictures[:BATCH], beam=BEAM)
     start = time.perf_counter()
     for first in range(0, len(pictures), BATCH):
-        describer.caption_batch(pictures[first : first + BATCH], beam=BEAM)
+        caption_pipeline.caption_batch(pictures[first : first + BATCH], beam=BEAM)
     return round(len(pictures) / (time.perf_counter() - start), 1)
 
 

@@ -31,9 +31,9 @@ from torch import nn
 from benchmarks.latency import RESULTS
 from saliency import faithfulness
 from saliency.registry import METHODS, explain
-from training.record import provenance, record
+from training.core.provenance import provenance, record
+from vqa.data.image_dataset import open_rows
 from vqa.engine import Engine
-from vqa.rows import open_rows
 
 RANDOM = 3  # random maps a picture; their mean counts
 STEPS = 10  # of a curve

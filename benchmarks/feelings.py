@@ -13,13 +13,13 @@ from typing import Any
 import torch
 
 from benchmarks.latency import RESULTS, timed
-from training.record import provenance, record
+from training.core.provenance import provenance, record
 from vqa import checkpoints
-from vqa.feeler import Feeler
-from vqa.memory import keep_freed
+from vqa.data.text_dataset import open_texts
 from vqa.models import EmojiModel
-from vqa.texts import open_texts
-from vqa.tweets import tokenize
+from vqa.pipelines.emoji import EmojiPipeline
+from vqa.preprocessing.tweet_tokenizer import tokenize
+from vqa.runtime.malloc import keep_freed
 
 BATCH, WARM_UP, ROUNDS = 256, 20, 5
 
@@ -35,40 +35,44 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     keep_freed()  # as `vqa.batch` does
-    feeler = Feeler(checkpoints.load_as(EmojiModel, args.model))
+    emoji_pipeline = EmojiPipeline(checkpoints.load_as(EmojiModel, args.model))
     texts = [row.text for row in open_texts(args.data, args.split, args.head)][: args.sentences]
     torch.set_num_threads(1)  # what one sentence needs is too small to be shared
-    entry: dict[str, Any] = {"one": {"threads": 1, **one(feeler, texts, args.head)}}
+    entry: dict[str, Any] = {"one": {"threads": 1, **one(emoji_pipeline, texts, args.head)}}
     torch.set_num_threads(args.threads)
-    entry["bulk"] = {"threads": args.threads, **bulk(feeler, texts, args.head)}
+    entry["bulk"] = {"threads": args.threads, **bulk(emoji_pipeline, texts, args.head)}
     print(f"one sentence: {entry['one']}")
     print(f"{len(texts)} sentences: {entry['bulk']}")
     record(RESULTS, "feelings", provenance() | entry)
 
 
-def one(feeler: Feeler, texts: list[str], head: str) -> dict[str, float]:
+def one(emoji_pipeline: EmojiPipeline, texts: list[str], head: str) -> dict[str, float]:
     """Median milliseconds of a call, from text to feeling, and of the network in it."""
     calls, networks = [], []
     for text in texts[:500]:
-        calls.append(timed(lambda text=text: feeler.feel(text, head))[1])
-        phrases = feeler.model.phrases([tokenize(text)])
+        calls.append(timed(lambda text=text: emoji_pipeline.emoji(text, head))[1])
+        phrases = emoji_pipeline.model.phrases([tokenize(text)])
         with torch.inference_mode():
-            networks.append(timed(lambda given=phrases: feeler.model(given, head))[1])
+            networks.append(timed(lambda given=phrases: emoji_pipeline.model(given, head))[1])
     medians = [round(statistics.median(times[WARM_UP:]), 2) for times in (calls, networks)]
     return dict(zip(("milliseconds", "network"), medians, strict=True))
 
 
-def bulk(feeler: Feeler, texts: list[str], head: str) -> dict[str, float]:
+def bulk(emoji_pipeline: EmojiPipeline, texts: list[str], head: str) -> dict[str, float]:
     """Sentences a second, and the seconds of each part: the best of a few rounds."""
-    best = min((_round(feeler, texts, head) for _ in range(ROUNDS)), key=lambda found: found[0])
+    best = min(
+        (_round(emoji_pipeline, texts, head) for _ in range(ROUNDS)), key=lambda found: found[0]
+    )
     total, parts = best
     rounded = {name: round(seconds, 3) for name, seconds in parts.items()}
     return {"per_second": round(len(texts) / total), **rounded}
 
 
-def _round(feeler: Feeler, texts: list[str], head: str) -> tuple[float, dict[str, float]]:
+def _round(
+    emoji_pipeline: EmojiPipeline, texts: list[str], head: str
+) -> tuple[float, dict[str, float]]:
     start = time.perf_counter()
-    feeler.feel_batch(texts, head, batch_size=BATCH)
+    emoji_pipeline.feel_batch(texts, head, batch_size=BATCH)
     total = time.perf_counter() - start
     parts = {"tokens": 0.0, "numbers": 0.0, "network": 0.0}
     start = time.perf_counter()
@@ -76,10 +80,10 @@ def _round(feeler: Feeler, texts: list[str], head: str) -> tuple[float, dict[str
     parts["tokens"] = time.perf_counter() - start
     for begin in range(0, len(tokens), BATCH):
         start = time.perf_counter()
-        phrases = feeler.model.phrases(tokens[begin : begin + BATCH])
+        phrases = emoji_pipeline.model.phrases(tokens[begin : begin + BATCH])
         middle = time.perf_counter()
         with torch.inference_mode():
-            feeler.model(phrases, head)
+            emoji_pipeline.model(phrases, head)
         parts["numbers"] += middle - start
         parts["network"] += time.perf_counter() - middle
     return total, parts

@@ -23,11 +23,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from training.record import provenance, record
-from vqa import images
+from training.core.provenance import provenance, record
+from vqa.data.image_dataset import open_rows
 from vqa.engine import Engine
 from vqa.models import Answerer
-from vqa.rows import open_rows
+from vqa.preprocessing import images
 
 RESULTS = Path(__file__).parent / "results.json"
 WARM_UP = 10

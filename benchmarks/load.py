@@ -32,7 +32,7 @@ import numpy as np
 
 from benchmarks.latency import RESULTS, asked
 from benchmarks.server import CHROMIUM, Refused, Server, Visitor, serving
-from training.record import provenance, record
+from training.core.provenance import provenance, record
 from vqa.engine import Engine
 
 KINDS = ("answer",) * 14 + ("caption",) * 3 + ("explain",) * 3

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from saliency.lime_image import ImageLime
+from saliency.methods.lime_image import ImageLime
 from saliency.types import probabilities
-from vqa.scorers import ClassScorer
+from vqa.scorers.native import ClassScorer
 
 CHUNKS = (5, 8, 25)  # pictures that captum runs at once
 TARGETS = [0, 1, 2]

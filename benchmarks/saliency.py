@@ -28,11 +28,12 @@ from torch import Tensor, nn
 from benchmarks import peers
 from benchmarks.latency import RESULTS
 from benchmarks.peers import NOISY, STEPS, TARGETS, Call
-from saliency import faithfulness, lime_image, overlay
+from saliency import faithfulness, overlay
+from saliency.methods import lime_image
 from saliency.registry import explain
-from training.record import provenance, record
+from training.core.provenance import provenance, record
 from vqa.engine import Engine
-from vqa.scorers import ClassScorer
+from vqa.scorers.native import ClassScorer
 
 PERTURBED = 200  # samples of LIME
 BARE = "bare"

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.latency import RESULTS
-from training.record import provenance, record
-from vqa.rows import open_rows
+from training.core.provenance import provenance, record
+from vqa.data.image_dataset import open_rows
 
 PROCESSES = (1, 2)
 

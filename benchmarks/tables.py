@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.latency import RESULTS
 from saliency.registry import METHODS, table
 from training.card import ABLATION, COLUMNS, LABELS
-from vqa.checkpoints import SHIPPED
+from vqa.checkpoints.layout import SHIPPED
 
 README = RESULTS.parents[1] / "README.md"
 COVERS = ("changed", "moved changed")

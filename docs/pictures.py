@@ -17,7 +17,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from app import create_demo, default_models
 from benchmarks.server import CHROMIUM
-from ui import guards
+from ui.server import security
 from vqa.engine import Engine
 
 HERE = Path(__file__).parent
@@ -30,9 +30,9 @@ SLOWEST = 60_000  # milliseconds
 def main() -> None:
     """Take all of them."""
     names = default_models()
-    engine = Engine.load(names["vqa"], names["captioner"], names["gaze"], names["feelings"])
+    engine = Engine.load(names["vqa"], names["captioner"], names["gaze"], names["emoji"])
     demo = create_demo(engine)
-    _, url, _ = demo.launch(quiet=True, prevent_thread_lock=True, **guards.launch_settings())
+    _, url, _ = demo.launch(quiet=True, prevent_thread_lock=True, **security.launch_settings())
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport=SIZE)
@@ -41,7 +41,7 @@ def main() -> None:
         page.goto(url)
         page.locator("#pictures button").first.wait_for()
         tour(page)
-        for name, take in (("caption", caption), ("gaze", gaze), ("feelings", feelings)):
+        for name, take in (("caption", caption), ("gaze", gaze), ("emoji", feelings)):
             page.get_by_role("tab", name=name.capitalize()).click()
             take(page)
             shot(page, name)

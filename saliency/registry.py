@@ -10,14 +10,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from saliency import hooks
-from saliency.attention import attention
-from saliency.grad_cam import grad_cam
-from saliency.gradient import gradient
-from saliency.guided_backprop import guided_backprop
-from saliency.integrated_gradients import integrated_gradients
-from saliency.lime_image import lime
-from saliency.occlusion import occlusion
-from saliency.smoothgrad import smoothgrad
+from saliency.methods.attention import attention
+from saliency.methods.grad_cam import grad_cam
+from saliency.methods.gradient import gradient
+from saliency.methods.guided_backprop import guided_backprop
+from saliency.methods.integrated_gradients import integrated_gradients
+from saliency.methods.lime_image import lime
+from saliency.methods.occlusion import occlusion
+from saliency.methods.smoothgrad import smoothgrad
 from saliency.types import Explanation, Maps, MethodSpec, Progress, check_pixels, check_targets
 
 # Menus, the README's table and the contract tests follow this table.

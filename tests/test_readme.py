@@ -2,17 +2,16 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
+from helpers.paths import ROOT
 
 from benchmarks.tables import filled
 from saliency import METHODS, Maps, MethodSpec
 from saliency.registry import table
 
-REPOSITORY = Path(__file__).parent.parent
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-RESULTS = json.loads((REPOSITORY / "benchmarks/results.json").read_text(encoding="utf-8"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = json.loads((ROOT / "benchmarks/results.json").read_text(encoding="utf-8"))
 
 
 def test_every_table_is_the_one_that_the_code_makes():
@@ -97,11 +96,9 @@ def test_the_pictures_left_out_of_the_faithfulness_table_are_told():
 def test_the_space_s_settings_are_named():
     front = README.split("---")[1]
     settings = dict(re.findall(r"^(\w+): (.+)$", front, re.M))
-    pinned = dict(
-        re.findall(r"^([\w-]+)==([\w.]+)", (REPOSITORY / "constraints.txt").read_text(), re.M)
-    )
+    pinned = dict(re.findall(r"^([\w-]+)==([\w.]+)", (ROOT / "constraints.txt").read_text(), re.M))
     assert settings["sdk"] == "gradio"
     assert settings["sdk_version"] == pinned["gradio"]
     assert settings["app_file"] == "app.py"
-    assert (REPOSITORY / settings["app_file"]).exists()
+    assert (ROOT / settings["app_file"]).exists()
     assert settings["license"] == "apache-2.0"

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.record import plain_paths, provenance, record
-from training.run import BadSettings
+from training.core.config import BadSettings
+from training.core.provenance import plain_paths, provenance, record
 from vqa import checkpoints
 
 

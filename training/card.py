@@ -19,10 +19,10 @@ from typing import Any
 
 from safetensors import safe_open
 
-from training import example
-from training.recipe import lineage
-from vqa.measured import MAIN
-from vqa.publish import CARD, EVALUATED, EXAMPLE
+from training.cards import example
+from training.cards.recipe import lineage
+from vqa.checkpoints.results import MAIN
+from vqa.hub.publish import CARD, EVALUATED, EXAMPLE
 
 TEMPLATES = Path(__file__).parent / "cards"
 QUALITY = 85  # of the picture, as JPEG

@@ -12,11 +12,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from training.record import provenance
+from training.core.provenance import provenance
 from training.score import BadMetrics, add_result
 from vqa import checkpoints
-from vqa.feeler import Feeler
 from vqa.models import EmojiModel
+from vqa.pipelines.emoji import EmojiPipeline
 
 PAIRS = (
     ("I am happy", "I am not happy at all"),
@@ -63,7 +63,7 @@ PAIRS = (
 GOOD = {"joy", "optimism"}  # of the four emotions; the others are anger and sadness
 
 
-def measure(feeler: Feeler, head: str) -> dict[str, float | int]:
+def measure(emoji_pipeline: EmojiPipeline, head: str) -> dict[str, float | int]:
     """How many of the pairs are felt otherwise.
 
     Args:
@@ -75,13 +75,15 @@ def measure(feeler: Feeler, head: str) -> dict[str, float | int]:
         one became a bad one or the other way; and `n`.
     """
     plain, negated = (
-        [found.label for found in feeler.feel_batch([pair[side] for pair in PAIRS], head)]
+        [found.label for found in emoji_pipeline.feel_batch([pair[side] for pair in PAIRS], head)]
         for side in (0, 1)
     )
     both = list(zip(plain, negated, strict=True))
     changed = sum(one != other for one, other in both)
     found: dict[str, float | int] = {"changed": 100 * changed / len(PAIRS)}
-    if set(feeler.model.labels[head]) > GOOD and len(feeler.model.labels[head]) == 2 * len(GOOD):
+    if set(emoji_pipeline.model.labels[head]) > GOOD and len(
+        emoji_pipeline.model.labels[head]
+    ) == 2 * len(GOOD):
         turned = sum((one in GOOD) != (other in GOOD) for one, other in both)
         found["turned"] = 100 * turned / len(PAIRS)
     return found | {"n": len(PAIRS)}
@@ -93,9 +95,9 @@ def main() -> None:
     parser.add_argument("--model", required=True, type=Path, help="folder of the checkpoint")
     folder = parser.parse_args().model
     try:
-        feeler = Feeler(checkpoints.load_as(EmojiModel, folder))
-        for head in feeler.heads:
-            metrics: dict[str, Any] = measure(feeler, head)
+        emoji_pipeline = EmojiPipeline(checkpoints.load_as(EmojiModel, folder))
+        for head in emoji_pipeline.heads:
+            metrics: dict[str, Any] = measure(emoji_pipeline, head)
             print(head, metrics)
             entry = {"dataset": "our own pairs", "split": "negations", **provenance()}
             add_result(folder / "metrics.json", f"negations, {head}", entry | {"metrics": metrics})

@@ -3,7 +3,7 @@
     python -m training.score answer --data DATA --predictions preds.jsonl
     python -m training.score caption --data DATA --predictions preds.jsonl
     python -m training.score gaze --data DATA --predictions maps.npz
-    python -m training.score feel --data DATA --predictions preds.jsonl --model MODEL --head emoji
+    python -m training.score emoji --data DATA --predictions preds.jsonl --model MODEL --head emoji
 
 Prints a table, and keeps its numbers in preds.metrics.json, with where they come from: `--model`
 names the checkpoint that made them, so that the training behind them is kept too.
@@ -19,13 +19,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from training.predictions import Metrics
-from training.record import plain_path, provenance, record
-from vqa.batch import BadPredictions
-from vqa.checkpoints import BadCheckpoint
-from vqa.rows import open_rows
-from vqa.sources import BadData
-from vqa.texts import open_texts
+from training.core.provenance import plain_path, provenance, record
+from training.evaluation.predictions import Metrics
+from vqa.batch.runner import BadPredictions
+from vqa.data.image_dataset import open_rows
+from vqa.data.text_dataset import open_texts
+from vqa.errors import BadCheckpoint, BadData
 
 
 class BadMetrics(ValueError):
@@ -38,27 +37,28 @@ def _score(options: argparse.Namespace) -> dict[str, Any]:
     opened = partial(open_rows, data, split, streaming=getattr(options, "streaming", False))
     match options.task:
         case "answer":
-            from training.answer_scores import score_answers
+            from training.evaluation.answers import score_answers
 
             return score_answers(opened(needs="question"), predictions)
         case "caption":
-            from training.caption_scores import score_captions
+            from training.evaluation.captions import score_captions
 
             return score_captions(opened(needs="caption"), predictions)
         case "gaze":
-            from training.gaze_scores import score_gaze
+            from training.evaluation.gaze import score_gaze
 
             return score_gaze(opened(needs="fixations"), predictions)
-    from training import feeling_scores
-    from vqa import checkpoints, confusion
+    from training.evaluation.labels import labels_of, score_feelings
+    from vqa import checkpoints
+    from vqa.metrics import confusion_plot
     from vqa.models import EmojiModel
 
     model = checkpoints.load_as(EmojiModel, options.model or "emoji")
-    labels = feeling_scores.labels_of(model, options.head)
+    labels = labels_of(model, options.head)
     texts = open_texts(data, split, options.head)
-    found = feeling_scores.score_feelings(texts, predictions, labels)
+    found = score_feelings(texts, predictions, labels)
     if options.picture:
-        confusion.draw(found["confusion"], found["labels"]).save(options.picture)
+        confusion_plot.draw(found["confusion"], found["labels"]).save(options.picture)
     return found
 
 
@@ -66,7 +66,7 @@ TASKS = {  # name -> what it does
     "answer": "score answers to questions",
     "caption": "score captions of pictures",
     "gaze": "score maps of where people look",
-    "feel": "score the labels given to texts",
+    "emoji": "score the labels given to texts",
 }
 
 
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         command.add_argument("--name", help="of the entry there; the subcommand's if not given")
         command.add_argument("--seed", type=int, help="to record; that of --model if not given")
-        if name == "feel":
+        if name == "emoji":
             command.add_argument("--head", default="emoji", help="which set of labels")
             command.add_argument("--picture", type=Path, help="file for the confusions, drawn")
         else:

@@ -18,13 +18,15 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from training.annotations import object_loss
-from training.caption_task import CaptionLoss, CaptionTask, SelfCritical, reward_index
-from training.captions import CaptionSet, Corpus, build_vocabulary, read_corpus
-from training.loop import Progress, fit
-from training.pictures import encode_rows, first_pixels
-from training.run import BadSettings, HeadFirstConfig, Run, check_splits, command, flag, go_on
-from training.tuning import parameter_groups, start_encoder, thaw
+from training.core.config import BadSettings, HeadFirstConfig, flag
+from training.core.finetuning import parameter_groups, start_encoder, thaw
+from training.core.loop import Progress, fit
+from training.core.run import Run, check_splits, command, go_on
+from training.data.caption_set import CaptionSet, Corpus, build_vocabulary, read_corpus
+from training.data.decoding import first_pixels
+from training.data.feature_cache import encode_rows
+from training.tasks.captioning import CaptionLoss, CaptionTask, SelfCritical, reward_index
+from training.tasks.object_loss import object_loss
 from vqa import checkpoints
 from vqa.models import Captioner, CaptionerConfig
 

@@ -21,17 +21,19 @@ from pathlib import Path
 
 import torch
 
-from training.answer_task import TEMPERATURES
-from training.emoji_task import FeelingLoss, FeelingTask, TextSet, guesses
-from training.linear_part import add_linear
-from training.loop import fit
-from training.run import BadSettings, LoopConfig, Run, command, flag
+from training.core.config import BadSettings, LoopConfig, flag
+from training.core.loop import fit
+from training.core.run import Run, command
+from training.data.text_set import TextSet
+from training.tasks.answering import TEMPERATURES
+from training.tasks.emoji import EmojiLoss, EmojiTask, guesses
+from training.tasks.linear_head import add_linear
 from vqa import checkpoints
+from vqa.data.text_dataset import Texts, open_texts, sets_of
+from vqa.errors import BadData
 from vqa.models import EmojiConfig, EmojiModel
-from vqa.sources import BadData
-from vqa.text import Vocab
-from vqa.texts import Texts, open_texts, sets_of
-from vqa.tweets import tokenize
+from vqa.preprocessing.tweet_tokenizer import tokenize
+from vqa.preprocessing.vocabulary import Vocab
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,9 @@ def train(config: TrainConfig) -> Path:
     if not measured:
         raise BadSettings(f"measured is {config.measured!r}; there are: {', '.join(validation)}")
     texts = TextSet(learnt, model, power=config.power, seed=config.seed)
-    task = FeelingTask(
+    task = EmojiTask(
         model,
-        FeelingLoss(model, texts, config.smoothing),
+        EmojiLoss(model, texts, config.smoothing),
         train=texts,
         validation=TextSet(validation, model),
         groups=[

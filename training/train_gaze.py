@@ -18,14 +18,16 @@ from pathlib import Path
 
 from torch.utils.data import ConcatDataset
 
-from training.gaze_task import MEASURES, TERMS, GazeLoss, GazeSet, GazeTask
-from training.loop import fit
-from training.pictures import first_pixels
-from training.run import BadSettings, Run, RunConfig, check_splits, command, flag, go_on
-from training.tuning import parameter_groups, start_encoder, thaw
+from training.core.config import BadSettings, RunConfig, flag
+from training.core.finetuning import parameter_groups, start_encoder, thaw
+from training.core.loop import fit
+from training.core.run import Run, check_splits, command, go_on
+from training.data.decoding import first_pixels
+from training.data.fixation_set import GazeSet
+from training.tasks.gaze import MEASURES, TERMS, GazeLoss, GazeTask
 from vqa import checkpoints
+from vqa.data.image_dataset import open_rows
 from vqa.models import GazeConfig, GazeModel
-from vqa.rows import open_rows
 
 SIZES = ("channels", "finest", "output")
 

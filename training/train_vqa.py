@@ -22,22 +22,27 @@ import numpy as np
 import torch
 from torch.utils.data import ConcatDataset
 
-from training.annotations import MoreQuestions, Seen, object_loss, parse_weights
-from training.answer_task import AnswerLoss, AnswerTask, fit_temperature
-from training.caption_questions import SOURCE
-from training.concepts import choose_concepts, learn_concepts
-from training.data import QuestionSet, build_vocabularies, survives_mirror
-from training.encoders import side_by_side, standardise
-from training.loop import Progress, fit
-from training.pictures import decode, encode_rows, first_pixels
-from training.run import BadSettings, HeadFirstConfig, Run, check_splits, command, flag, go_on
-from training.tuning import parameter_groups, start_encoder, thaw
-from vqa import checkpoints, images
-from vqa.encoders import Encoder
+from training.core.config import BadSettings, HeadFirstConfig, flag
+from training.core.encoder_init import side_by_side, standardise
+from training.core.finetuning import parameter_groups, start_encoder, thaw
+from training.core.loop import Progress, fit
+from training.core.run import Run, check_splits, command, go_on
+from training.data.concept_set import choose_concepts
+from training.data.decoding import decode, first_pixels
+from training.data.extra_annotations import MoreQuestions, Seen, parse_weights
+from training.data.feature_cache import encode_rows
+from training.data.question_generation import SOURCE
+from training.data.question_set import QuestionSet, build_vocabularies, survives_mirror
+from training.tasks.answering import AnswerLoss, AnswerTask, fit_temperature
+from training.tasks.concepts import learn_concepts
+from training.tasks.object_loss import object_loss
+from vqa import checkpoints
+from vqa.data.image_dataset import ImageRecord, open_rows
+from vqa.errors import BadData
 from vqa.models import Answerer, AnswererConfig, GazeModel
 from vqa.models.answerer import CONTROLS, FUSIONS
-from vqa.rows import Row, open_rows
-from vqa.sources import BadData
+from vqa.models.encoder import Encoder
+from vqa.preprocessing import images
 
 SIZES = ("word_dim", "hidden_dim", "attention_dim", "fused_dim", "glimpses", "blind")
 READ = ("beside", "width", "finer")
@@ -100,7 +105,7 @@ class TrainConfig(HeadFirstConfig):
             raise BadSettings(f"more: {error}") from error
 
 
-def _see(config: TrainConfig, rows: Sequence[Row]) -> Encoder:
+def _see(config: TrainConfig, rows: Sequence[ImageRecord]) -> Encoder:
     """One network or two, and what is read of them.
 
     Raises:
@@ -118,7 +123,7 @@ def _see(config: TrainConfig, rows: Sequence[Row]) -> Encoder:
     return encoder
 
 
-def build(config: TrainConfig, rows: Learnt) -> Answerer:
+def build(config: TrainConfig, rows: TrainingRows) -> Answerer:
     """The answerer to go on from, or a fresh one for the rows, on a pretrained encoder."""
     if config.start:
         return go_on(Answerer, config)
@@ -147,7 +152,7 @@ def build(config: TrainConfig, rows: Learnt) -> Answerer:
 
 
 @torch.no_grad()
-def _draw_controls(model: Answerer, rows: Sequence[Row]) -> None:
+def _draw_controls(model: Answerer, rows: Sequence[ImageRecord]) -> None:
     """Keep the gaze on a few training pictures, the same for every seed, for all to be given."""
     drawn = np.random.default_rng(0).permutation(len(rows))[: 2 * CONTROLS]
     size = model.config.encoder.image_size
@@ -190,7 +195,7 @@ def train(config: TrainConfig) -> Path:
     return run.end(model, cpu_seconds)
 
 
-class Learnt(ConcatDataset):
+class TrainingRows(ConcatDataset):
     """Training rows of several folders."""
 
     def objects(self) -> list[set[str] | None]:
@@ -202,7 +207,7 @@ class Learnt(ConcatDataset):
         return [seen for part in self.datasets for seen in part.seen()]
 
 
-def _read(config: TrainConfig) -> tuple[Learnt, Sequence[Row]]:
+def _read(config: TrainConfig) -> tuple[TrainingRows, Sequence[ImageRecord]]:
     """Training and validation rows, read lazily."""
     weights = config.weights()
     parts = [
@@ -214,7 +219,7 @@ def _read(config: TrainConfig) -> tuple[Learnt, Sequence[Row]]:
         )
         for folder in filter(None, folders.split(","))
     ]
-    train_rows = Learnt(parts)
+    train_rows = TrainingRows(parts)
     validation = open_rows(config.data, config.validation_split)
     check_splits(config.data, parts[0].rows, validation)
     return train_rows, validation
@@ -224,7 +229,7 @@ def _run_stage(
     stage: str,
     epochs: int,
     model: Answerer,
-    rows: tuple[Learnt, Sequence[Row]],
+    rows: tuple[TrainingRows, Sequence[ImageRecord]],
     run: Run,
 ) -> tuple[Answerer, Progress]:
     """One stage, from the model it is given to the best model it saw."""
@@ -269,7 +274,7 @@ def _run_stage(
 
 
 def _encode(
-    model: Answerer, rows: tuple[Sequence[Row], ...], run: Run, views: int
+    model: Answerer, rows: tuple[Sequence[ImageRecord], ...], run: Run, views: int
 ) -> list[list[np.ndarray]]:
     """The grids of all pictures, of the first rows so many views; a blind model's are all alike."""
     if model.config.blind:
@@ -283,7 +288,7 @@ def _encode(
         return [first, *(encode_rows(model, part, cache) for part in others)]
 
 
-def _looks(model: Answerer, rows: tuple[Sequence[Row], ...], run: Run) -> np.ndarray:
+def _looks(model: Answerer, rows: tuple[Sequence[ImageRecord], ...], run: Run) -> np.ndarray:
     """Where people look in the training pictures (P, h, w): the last entry of each cell."""
     shares = _encode(model, rows[:1], run, 1)[0][0][:, :, -1]
     return np.array(shares).reshape(len(shares), *model.encoder.grid_size)

@@ -8,16 +8,17 @@ engine.explain("photo.jpg", "what is the man holding?", method="grad_cam")
 engine.caption("photo.jpg", beam=3)
 engine.explain_caption("photo.jpg", method="grad_cam")
 engine.gaze("photo.jpg")
-engine.feel("what a lovely day")
-engine.explain_feeling("what a lovely day")
+engine.emoji("what a lovely day")
+engine.explain_emoji("what a lovely day")
 """
 
-from vqa.checkpoints import BadCheckpoint, load, save
+from vqa.checkpoints.storage import load, save
 from vqa.engine import Engine
-from vqa.images import BadImage
+from vqa.errors import BadCheckpoint, BadImage, BadText
 from vqa.models import Answer, Answerer, AnswererConfig, Caption, Captioner, CaptionerConfig
-from vqa.scorers import AnswerScorer, CaptionScorer, ClassScorer
-from vqa.text import BadText, Vocab, normalize_answer
+from vqa.preprocessing.answer_normalization import normalize_answer
+from vqa.preprocessing.vocabulary import Vocab
+from vqa.scorers.native import AnswerScorer, CaptionScorer, ClassScorer
 
 __all__ = [
     "Answer",

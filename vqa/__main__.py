@@ -3,7 +3,7 @@
     python -m vqa answer photo.jpg "what is he holding?" --why why.jpg
     python -m vqa caption photo.jpg --why words.jpg
     python -m vqa gaze photo.jpg --why people.jpg
-    python -m vqa feel "what a lovely day"
+    python -m vqa emoji "what a lovely day"
 
 Each prints one line, or JSON with --json. Where the library is installed, `seewhy` is the same.
 """
@@ -32,15 +32,15 @@ class Found(NamedTuple):
 
 def answer(engine: Engine, options: argparse.Namespace) -> Found:
     """Answer a question; --why draws the places that speak for the answer."""
-    from vqa import as_data
+    from vqa.serving import serialize
 
     found = engine.answer(options.picture, options.question)
-    line, data = f"{found.text} ({found.probability:.0%})", as_data.answer(found)
+    line, data = f"{found.text} ({found.probability:.0%})", serialize.answer(found)
     if found.unknown:
         line += f"; words that it does not know: {', '.join(found.unknown)}"
     if options.why:
         (why,) = engine.explain(options.picture, options.question, method=_method(options))
-        data["why"] = as_data.explanation(why)
+        data["why"] = serialize.explanation(why)
         line += f"; why: {data['why']['marks']}"
         engine.draw(options.picture, [why]).save(options.why)
     return Found(line, data)
@@ -48,47 +48,47 @@ def answer(engine: Engine, options: argparse.Namespace) -> Found:
 
 def caption(engine: Engine, options: argparse.Namespace) -> Found:
     """Describe a picture; --why draws the places that speak for each word."""
-    from vqa import as_data
+    from vqa.serving import serialize
 
     found = engine.caption(options.picture)
-    data = as_data.caption(found)
+    data = serialize.caption(found)
     if options.why:
         whys = engine.explain_caption(options.picture, found.words, _method(options))
-        data["why"] = [as_data.explanation(why) for why in whys]
+        data["why"] = [serialize.explanation(why) for why in whys]
         engine.draw(options.picture, whys).save(options.why)
     return Found(found.text, data)
 
 
 def gaze(engine: Engine, options: argparse.Namespace) -> Found:
     """Say where people would look; --why draws it."""
-    from vqa import as_data
+    from vqa.serving import serialize
 
     people = engine.gaze(options.picture)
-    data = as_data.gaze(people)
+    data = serialize.gaze(people)
     if options.why:
         engine.draw(options.picture, people).save(options.why)
     return Found(data["looked"], data)
 
 
-def feel(engine: Engine, options: argparse.Namespace) -> Found:
+def emoji(engine: Engine, options: argparse.Namespace) -> Found:
     """Say how a sentence feels."""
-    from vqa import as_data
-    from vqa.text import BadText
+    from vqa.errors import BadText
+    from vqa.serving import serialize
 
-    heads = engine.feeler.heads if engine.feeler else ()
+    heads = engine.emoji_pipeline.heads if engine.emoji_pipeline else ()
     if options.head not in (None, *heads):
         raise BadText(f"there is no head {options.head!r}; there are: {', '.join(heads)}")
-    why = engine.explain_feeling(options.text, head=options.head)
-    found = engine.feel(options.text, options.head)
+    why = engine.explain_emoji(options.text, head=options.head)
+    found = engine.emoji(options.text, options.head)
     label = "" if found.label == found.emoji else f" {found.label}"
-    return Found(f"{found.emoji}{label} ({found.probability:.0%})", as_data.feeling(found, why))
+    return Found(f"{found.emoji}{label} ({found.probability:.0%})", serialize.feeling(found, why))
 
 
 class Command(NamedTuple):
     """What stands after `seewhy`."""
 
     run: Callable[[Engine, argparse.Namespace], Found]
-    kind: str  # of its model, in `vqa.lineup.KINDS`
+    kind: str  # of its model, in `vqa.pipelines.model_set.KINDS`
     model: str  # the shipped one
 
 
@@ -96,7 +96,7 @@ COMMANDS = {
     "answer": Command(answer, "vqa", "vqa"),
     "caption": Command(caption, "captioner", "captioner"),
     "gaze": Command(gaze, "gaze", "gaze"),
-    "feel": Command(feel, "feelings", "emoji"),
+    "emoji": Command(emoji, "emoji", "emoji"),
 }
 
 
@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, (run, _, model) in COMMANDS.items():
         about = (run.__doc__ or "").partition(";")[0].rstrip(".")
         command = commands.add_parser(name, help=about, description=run.__doc__)
-        if name == "feel":
+        if name == "emoji":
             command.add_argument("text", help="in English")
             command.add_argument("--head", help="which set of labels (default: the first)")
         else:
@@ -135,12 +135,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; what is wrong with its input ends it with one line and exit status 1."""
-    from vqa.checkpoints import BadCheckpoint
     from vqa.engine import CannotExplain, Engine
-    from vqa.images import BadImage
-    from vqa.lineup import load
-    from vqa.sources import one_line
-    from vqa.text import BadText
+    from vqa.errors import BadCheckpoint, BadImage, BadText, one_line
+    from vqa.pipelines.model_set import load
 
     parser = _parser()
     options = parser.parse_args(arguments)

@@ -13,13 +13,13 @@ from torch import Tensor
 from saliency import faithfulness, overlay, panels, registry, tokens
 from saliency.tokens import TokenExplanation
 from saliency.types import CannotExplain, Explanation, Progress
-from vqa import images
-from vqa.describer import Describer
-from vqa.feeler import Feeler
-from vqa.lineup import Lineup
 from vqa.models import Answer, Caption, Feeling
-from vqa.responder import WhatIf
-from vqa.scorers import QuestionScorer
+from vqa.pipelines.answering import WhatIf
+from vqa.pipelines.captioning import CaptionPipeline
+from vqa.pipelines.emoji import EmojiPipeline
+from vqa.pipelines.model_set import ModelSet
+from vqa.preprocessing import images
+from vqa.scorers.native import QuestionScorer
 
 __all__ = ["METHODS", "CannotExplain", "Engine", "Explanation", "TokenExplanation", "in_words"]
 
@@ -27,27 +27,27 @@ METHODS = tuple(registry.METHODS)
 OPACITY = 0.7  # of the hottest place, where a map is drawn
 
 
-class Engine(Lineup):
+class Engine(ModelSet):
     """Answers questions about pictures, describes them, says where people would look; and why.
 
-    It is safe to share between threads, and takes what a `Lineup` takes.
+    It is safe to share between threads, and takes what a `ModelSet` takes.
     """
 
     def answer(self, picture: images.Source, question: str, *, k: int = 5) -> Answer:
-        """Answer one question about a picture; see `Responder.answer`."""
-        return self.responder.answer(picture, question, k=k)
+        """Answer one question about a picture; see `AnswerPipeline.answer`."""
+        return self.answer_pipeline.answer(picture, question, k=k)
 
     def answer_batch(
         self, pictures: Sequence[images.Source], questions: Sequence[Sequence[str]], *, k: int = 5
     ) -> list[list[Answer]]:
-        """Answer many questions about many pictures in one pass; see `Responder.answer_batch`."""
-        return self.responder.answer_batch(pictures, questions, k=k)
+        """Answer many questions about many pictures; see `AnswerPipeline.answer_batch`."""
+        return self.answer_pipeline.answer_batch(pictures, questions, k=k)
 
     def what_if(
         self, picture: images.Source, question: str, hidden: np.ndarray, *, k: int = 5
     ) -> WhatIf:
-        """Hide a part of a picture, and ask again; see `Responder.what_if`."""
-        return self.responder.what_if(picture, question, hidden, k=k)
+        """Hide a part of a picture, and ask again; see `AnswerPipeline.what_if`."""
+        return self.answer_pipeline.what_if(picture, question, hidden, k=k)
 
     def gaze(self, picture: images.Source) -> np.ndarray:
         """Say where people would look, whatever they are asked.
@@ -62,9 +62,9 @@ class Engine(Lineup):
             BadImage: if the picture cannot be read.
             ValueError: if the engine has no gaze model.
         """
-        if (gazer := self.gazer) is None:
+        if (gaze_pipeline := self.gaze_pipeline) is None:
             raise ValueError("there is no gaze model: load the engine with one")
-        return np.asarray(gazer.maps([picture])[0])
+        return np.asarray(gaze_pipeline.maps([picture])[0])
 
     def explain(
         self,
@@ -101,18 +101,20 @@ class Engine(Lineup):
             CannotExplain: if the model lacks what the method needs.
             ValueError: if there is no such method or option.
         """
-        responder, raw = self.responder, images.read(picture)
-        scorer = responder.scorer(question, raw, k=k)
-        targets = responder.targets(scorer.answers, raw, question, answer, k)
+        answer_pipeline, raw = self.answer_pipeline, images.read(picture)
+        scorer = answer_pipeline.scorer(question, raw, k=k)
+        targets = answer_pipeline.targets(scorer.answers, raw, question, answer, k)
         options |= {"seed": seed, "progress": progress}
-        with responder.lock:
-            found = registry.explain(scorer, responder.pixels(raw), targets, method, **options)
+        with answer_pipeline.lock:
+            found = registry.explain(
+                scorer, answer_pipeline.pixels(raw), targets, method, **options
+            )
         return _labelled(found, scorer.answers)
 
     def caption(
         self, picture: images.Source, *, beam: int = 3, model: str | None = None, **options: Any
     ) -> Caption:
-        """Describe one picture; see `Describer.caption` for the options.
+        """Describe one picture; see `CaptionPipeline.caption` for the options.
 
         Args:
             picture: a path, bytes, file object, PIL picture or array.
@@ -125,21 +127,21 @@ class Engine(Lineup):
             BadText: if the start is too long or has a word that the model does not know.
             ValueError: if there is no such captioner, or an option is out of range.
         """
-        return self.describer(model).caption(picture, beam=beam, **options)
+        return self.caption_pipeline(model).caption(picture, beam=beam, **options)
 
-    def describer(self, name: str | None = None) -> Describer:
+    def caption_pipeline(self, name: str | None = None) -> CaptionPipeline:
         """A captioner by its name; the first if none is given.
 
         Raises:
             ValueError: naming those that there are.
         """
-        describers = self.describers
-        if name is None and describers:
-            return next(iter(describers.values()))
-        if name not in describers:
-            have = ", ".join(describers) or "none: load the engine with captioners"
+        caption_pipelines = self.caption_pipelines
+        if name is None and caption_pipelines:
+            return next(iter(caption_pipelines.values()))
+        if name not in caption_pipelines:
+            have = ", ".join(caption_pipelines) or "none: load the engine with captioners"
             raise ValueError(f"there is no captioner {name!r}; there are: {have}")
-        return describers[name]
+        return caption_pipelines[name]
 
     def explain_caption(
         self,
@@ -175,19 +177,27 @@ class Engine(Lineup):
             CannotExplain: if the model lacks what the method needs.
             ValueError: if there is no such method, option, word or captioner.
         """
-        describer, raw = self.describer(model), images.read(picture)
-        scorer = describer.scorer(describer.caption(raw).words if caption is None else caption)
+        caption_pipeline, raw = self.caption_pipeline(model), images.read(picture)
+        scorer = caption_pipeline.scorer(
+            caption_pipeline.caption(raw).words if caption is None else caption
+        )
         targets = list(range(len(scorer.words)) if words is None else words)
         options |= {"seed": seed, "progress": progress}
-        with describer.lock:
-            found = registry.explain(scorer, describer.pixels(raw), targets, method, **options)
+        with caption_pipeline.lock:
+            found = registry.explain(
+                scorer, caption_pipeline.pixels(raw), targets, method, **options
+            )
         return _labelled(found, scorer.words)
 
-    def feel(self, text: str, head: str | None = None, *, k: int = 5) -> Feeling:
-        """Say how a text feels; see `Feeler.feel`. Without a model of feelings: ValueError."""
-        return self._feeler().feel(text, head, k=k)
+    def emoji(self, text: str, head: str | None = None, *, k: int = 5) -> Feeling:
+        """Say how a text feels; see `EmojiPipeline.emoji`.
 
-    def explain_feeling(
+        Raises:
+            ValueError: if the engine has no emoji model.
+        """
+        return self._emoji_pipeline().emoji(text, head, k=k)
+
+    def explain_emoji(
         self,
         text: str,
         label: str | None = None,
@@ -210,18 +220,18 @@ class Engine(Lineup):
 
         Raises:
             BadText: if the text has no word or is too long, or the label is none of the head's.
-            ValueError: if there is no such head or method, or no model of feelings.
+            ValueError: if there is no such head or method, or no emoji model.
         """
-        feeler = self._feeler()
-        scorer, vectors, target = feeler.to_explain(text, head, label)
-        with feeler.lock:
+        emoji_pipeline = self._emoji_pipeline()
+        scorer, vectors, target = emoji_pipeline.to_explain(text, head, label)
+        with emoji_pipeline.lock:
             (found,) = tokens.explain_tokens(scorer, vectors, [target], method, **options)
         return found
 
-    def _feeler(self) -> Feeler:
-        if (feeler := self.feeler) is None:
-            raise ValueError("there is no model of feelings: load the engine with one")
-        return feeler
+    def _emoji_pipeline(self) -> EmojiPipeline:
+        if (emoji_pipeline := self.emoji_pipeline) is None:
+            raise ValueError("there is no emoji model: load the engine with one")
+        return emoji_pipeline
 
     def counterfactual(
         self,
@@ -252,10 +262,10 @@ class Engine(Lineup):
             BadText: if the question is empty or too long.
             NoEvidence: if the explanation has nothing above 0.
         """
-        responder, raw = self.responder, images.read(picture)
-        scorer, pixels = responder.scorer(question, raw), responder.pixels(raw)
+        answer_pipeline, raw = self.answer_pipeline, images.read(picture)
+        scorer, pixels = answer_pipeline.scorer(question, raw), answer_pipeline.pixels(raw)
         options: dict[str, Any] = {"fraction": fraction, "seed": seed, "progress": progress}
-        with responder.lock:
+        with answer_pipeline.lock:
             found = faithfulness.counterfactual(scorer, pixels, explanation.map, **options)
         before, after = (scorer.answers[number] for number in (found.before, found.after))
         return dataclasses.replace(found, label_before=before, label_after=after)
@@ -282,12 +292,12 @@ class Engine(Lineup):
         return panels.top_panel(base, maps, labels, signed=found[0].signed)
 
     def scorer(self, question: str, picture: images.Source | None = None) -> QuestionScorer:
-        """A question's answers as scores of the pixels; see `Responder.scorer`."""
-        return self.responder.scorer(question, picture)
+        """A question's answers as scores of the pixels; see `AnswerPipeline.scorer`."""
+        return self.answer_pipeline.scorer(question, picture)
 
     def pixels(self, picture: images.Source) -> Tensor:
-        """A picture as the answerer sees it, (1, 3, S, S); see `Responder.pixels`."""
-        return self.responder.pixels(picture)
+        """A picture as the answerer sees it, (1, 3, S, S); see `AnswerPipeline.pixels`."""
+        return self.answer_pipeline.pixels(picture)
 
 
 def _labelled(found: Sequence[Explanation], names: Sequence[str]) -> tuple[Explanation, ...]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import datasets
 import evaluate
 
-from vqa.metrics.caption_measures import caption_scores
-from vqa.metrics.ptb import ptb_tokenize
+from vqa.metrics.functional.captions import caption_scores
+from vqa.preprocessing.ptb_tokenizer import ptb_tokenize
 
 
 class CaptionScores(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types

@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 import evaluate
 
-from vqa.metrics.gaze_measures import gaze_scores
+from vqa.metrics.functional.gaze import gaze_scores
 
 
 class GazeScores(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types

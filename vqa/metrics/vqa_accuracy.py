@@ -10,7 +10,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from vqa.metrics.answer_measures import accuracy
+from vqa.metrics.functional.answers import accuracy
 
 
 class VqaAccuracy(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from vqa.models.answer import Answer
 from vqa.models.answerer import Answerer, AnswererConfig
 from vqa.models.captioner import Caption, Captioner, CaptionerConfig
 from vqa.models.emoji import EmojiConfig, EmojiModel, Feeling
 from vqa.models.gaze import GazeConfig, GazeModel
+from vqa.models.outputs import Answer
 
 MODELS = {model.model_type: model for model in (Answerer, Captioner, GazeModel, EmojiModel)}
 TRANSFORMERS = ("blip", "vilt")  # answerers of transformers, which `transformers_answerer` runs

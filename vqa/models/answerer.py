@@ -28,12 +28,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqa.encoders import CELL_LENGTH, Encoder, EncoderConfig, Grid
-from vqa.models.answer import Answer, AnswererOutput
-from vqa.models.concepts import ConceptDetector
+from vqa.errors import BadText
+from vqa.models.concept_detector import ConceptDetector
+from vqa.models.encoder import CELL_LENGTH, Encoder, EncoderConfig, Grid
 from vqa.models.gaze import GazeConfig, GazeModel
-from vqa.models.question import QuestionEncoder, Read
-from vqa.text import BadText, Vocab, check, tokenize
+from vqa.models.outputs import Answer, AnswererOutput
+from vqa.models.question_encoder import QuestionEncoder, Read
+from vqa.preprocessing.question_text import check, tokenize
+from vqa.preprocessing.vocabulary import Vocab
 
 FUSIONS = ("none", "multiply", "residual", "prior", "gated")
 GAZE_FLOOR = 0.05  # added to a gaze map before its logarithm: no cell is ever ruled out

@@ -18,10 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqa.decoding import State
-from vqa.encoders import Encoder, EncoderConfig, Grid
-from vqa.metrics.ptb import ptb_tokenize
-from vqa.text import MAX_CHARACTERS, BadText, Vocab
+from vqa.errors import BadText
+from vqa.models.decoding import State
+from vqa.models.encoder import Encoder, EncoderConfig, Grid
+from vqa.preprocessing.ptb_tokenizer import ptb_tokenize
+from vqa.preprocessing.question_text import MAX_CHARACTERS
+from vqa.preprocessing.vocabulary import Vocab
 
 END = "<end>"  # begins and ends every caption, in both directions
 ATTENTION = ("none", "soft", "adaptive")
@@ -66,7 +68,7 @@ class Caption:
     alternatives: tuple[tuple[str, float], ...] = ()  # all found, this one first, with log_prob
 
 
-class Look(NamedTuple):
+class ProjectedImage(NamedTuple):
     """Pictures as the decoders see them."""
 
     cells: Tensor  # (B, N, d)
@@ -101,7 +103,9 @@ class Decoder(nn.Module):
         hidden, cell = torch.tanh(self.first(summary)).chunk(2, dim=-1)
         return hidden, cell
 
-    def forward(self, words: Tensor, look: Look, owner: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, words: Tensor, look: ProjectedImage, owner: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         """Read whole captions at once.
 
         Args:
@@ -210,13 +214,13 @@ class Captioner(nn.Module):
         grid: Grid = self.encoder(pixels)
         return grid.normalised(self.encoder.widths)
 
-    def look(self, cells: Tensor) -> Look:
+    def look(self, cells: Tensor) -> ProjectedImage:
         """Cells (B, N, C), as `encode` returns them -> what the decoders see."""
         seen = self.dropout(self.rectify(self.see_cells(cells)))
-        return Look(seen, self.dropout(self.rectify(self.see_all(cells.mean(dim=1)))))
+        return ProjectedImage(seen, self.dropout(self.rectify(self.see_all(cells.mean(dim=1)))))
 
     def forward(
-        self, look: Look, ids: Tensor, owner: Tensor, direction: int = 0
+        self, look: ProjectedImage, ids: Tensor, owner: Tensor, direction: int = 0
     ) -> CaptionerOutput:
         """Score every word of given captions, all at once.
 
@@ -234,7 +238,7 @@ class Captioner(nn.Module):
         return CaptionerOutput(self.logits(read), attention)
 
     def read(
-        self, look: Look, ids: Tensor, owner: Tensor, direction: int = 0
+        self, look: ProjectedImage, ids: Tensor, owner: Tensor, direction: int = 0
     ) -> tuple[Tensor, Tensor | None]:
         """The same before the words: what each is read from (R, T + 1, word_dim), and attention."""
         begun = torch.cat([torch.full_like(ids[:, :1], self.end), ids], dim=1)
@@ -257,8 +261,8 @@ class Captioner(nn.Module):
         added[[Vocab.PAD, Vocab.UNK]] = -torch.inf
         return added
 
-    def stepper(self, look: Look, direction: int = 0) -> LstmStepper:
-        """For `vqa.decoding`."""
+    def stepper(self, look: ProjectedImage, direction: int = 0) -> LstmStepper:
+        """For `vqa.models.decoding`."""
         return LstmStepper(self, look, direction)
 
 
@@ -277,7 +281,7 @@ def reverse(ids: Tensor) -> Tensor:
 class LstmStepper:
     """A captioner's LSTM word by word: `nn.LSTM` called for single steps is eight times slower."""
 
-    def __init__(self, model: Captioner, look: Look, direction: int) -> None:
+    def __init__(self, model: Captioner, look: ProjectedImage, direction: int) -> None:
         self.model, self.look = model, look
         self.decoder = cast(Decoder, model.decoders[direction])
         w_input, w_state, *biases = self.decoder.lstm.all_weights[0]

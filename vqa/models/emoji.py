@@ -5,7 +5,7 @@ twice, by attention (Yang et al., "Hierarchical Attention Networks", 2016) and b
 (Conneau et al., "Supervised Learning of Universal Sentence Representations", 2017), beside the mean
 of the words themselves. All heads share all of that, and differ in one linear layer. To its logits
 every known word and pair of neighbours adds some of its own, as in a linear model: wide and deep
-(Cheng et al. 2016). `training.linear_part` fits these.
+(Cheng et al. 2016). `training.tasks.linear_head` fits these.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from vqa import tweets
-from vqa.text import Vocab
-from vqa.tweets import Token
+from vqa.preprocessing import tweet_tokenizer
+from vqa.preprocessing.tweet_tokenizer import Token
+from vqa.preprocessing.vocabulary import Vocab
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class EmojiModel(nn.Module):
         }
 
     def phrases(self, texts: Sequence[Sequence[Token]]) -> Phrases:
-        """Number some texts, as `vqa.tweets.tokenize` cuts them.
+        """Number some texts, as `vqa.preprocessing.tweet_tokenizer.tokenize` cuts them.
 
         A text without tokens counts as one unknown word.
         """
@@ -126,7 +126,7 @@ class EmojiModel(nn.Module):
         ]
         longest = max(map(len, spelt), default=0)
         forms = {form: place for place, form in enumerate(dict.fromkeys(chain(*spelt)))}
-        hashed = [tweets.grams(form, self.config.buckets) for form in forms]
+        hashed = [tweet_tokenizer.grams(form, self.config.buckets) for form in forms]
         starts = torch.tensor([0, *map(len, hashed)]).cumsum(0)[:-1]
 
         def padded(rows: list[list[int]]) -> Tensor:
@@ -145,7 +145,9 @@ class EmojiModel(nn.Module):
         rows = torch.zeros(len(spelt), longest, 2, dtype=torch.long)
         if not self.config.num_ngrams or not spelt:
             return rows
-        hashed = torch.tensor(list(chain(*map(tweets.ngrams, spelt))), device=self.known.device)
+        hashed = torch.tensor(
+            list(chain(*map(tweet_tokenizer.ngrams, spelt))), device=self.known.device
+        )
         found = torch.searchsorted(self.known, hashed).clamp(max=len(self.known) - 1)
         lengths = torch.tensor([len(row) for row in spelt])
         inside = torch.arange(longest) < lengths.unsqueeze(1)

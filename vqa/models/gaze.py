@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqa.encoders import Encoder, EncoderConfig
+from vqa.models.encoder import Encoder, EncoderConfig
 
 OUTPUTS = ("softmax", "sigmoid")
 PRIOR = 16  # the centre prior's grid has so many cells a side

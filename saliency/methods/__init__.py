@@ -1,0 +1,1 @@
+"""The saliency methods, one a file: functions (scorer, pixels, targets) -> maps."""

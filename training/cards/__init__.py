@@ -1,0 +1,1 @@
+"""Model cards: templates, and the parts that are made for them."""

@@ -1,0 +1,1 @@
+"""What all trainings share: settings, the loop, a run's beginning and end, provenance."""

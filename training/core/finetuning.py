@@ -1,0 +1,78 @@
+"""The encoder in a training: where it starts from, what of it learns, and how fast."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.core.config import RunConfig
+from training.core.encoder_init import pretrained, unfold_batch_norm
+from training.core.run import Model
+from vqa import checkpoints
+from vqa.models.encoder import Encoder, EncoderConfig
+
+
+def start_encoder(name: str, reads: dict[str, Any]) -> Encoder:
+    """The encoder to start from.
+
+    Args:
+        name: of a model of ours, or of pretrained weights of transformers.
+        reads: fields of its config that are to differ; `finer` in its first network alone.
+    """
+    ours = (checkpoints.SHIPPED / name, Path(name))
+    if any((folder / "vocab.json").is_file() for folder in ours):
+        trained = checkpoints.load(name).encoder
+        if not isinstance(trained, Encoder):
+            raise checkpoints.BadCheckpoint(f"{name} has no encoder to start from")
+    else:
+        trained = pretrained(name, **{n: reads[n] for n in ("image_size", "stride")})
+    encoder = Encoder(_reading(trained.config, reads))
+    state, before = encoder.state_dict(), trained.state_dict()
+    # All but the statistics of what it is to read for the first time.
+    kept = {n: before[n] for n, t in state.items() if n in before and before[n].shape == t.shape}
+    encoder.load_state_dict(state | kept)
+    return encoder
+
+
+def _reading(config: EncoderConfig, reads: dict[str, Any]) -> EncoderConfig:
+    if reads["stride"] != config.stride:
+        reads = {"width": 0} | reads  # its width was that of another stage
+    others = {name: value for name, value in reads.items() if name != "finer"}
+    beside = config.beside and _reading(config.beside, others)
+    return replace(config, **({"beside": beside} | reads))
+
+
+def parameter_groups(model: Model, config: RunConfig, lr: float) -> list[dict[str, Any]]:
+    """Head and encoder, each with its learning rate; without what is frozen.
+
+    Args:
+        model: whose.
+        config: the run's.
+        lr: of the head.
+    """
+    encoder = list(model.encoder.parameters())
+    inside = set(map(id, encoder))
+    head = [p for p in model.parameters() if id(p) not in inside and p.requires_grad]
+    groups = [{"params": head, "lr": lr, "weight_decay": config.weight_decay}]
+    if tuned := [p for p in encoder if p.requires_grad]:
+        groups.append({"params": tuned, "lr": config.encoder_lr, "weight_decay": 0.0})
+    return groups
+
+
+def thaw(encoder: Encoder, config: RunConfig, pixels: list[Tensor]) -> None:
+    """Let the encoder learn from `freeze_through` on, and its BatchNorm where that is asked for.
+
+    Args:
+        encoder: changed in place.
+        config: the run's.
+        pixels: pictures (1, 3, S, S) for the statistics of BatchNorm.
+    """
+    encoder.freeze(config.freeze_through)
+    encoder.to(memory_format=torch.channels_last)  # what convolutions like best
+    if config.train_batch_norm:
+        unfold_batch_norm(encoder, torch.cat(pixels).split(32))
+        encoder.train_batch_norm = True

@@ -1,0 +1,1 @@
+"""Data sets that trainings read: rows into batches."""

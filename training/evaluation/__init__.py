@@ -1,0 +1,1 @@
+"""What `training.score` measures, one file a task."""

@@ -1,0 +1,1 @@
+"""Losses and validation, one file a task."""

@@ -1,0 +1,1 @@
+"""Small parts of the page that several tabs use."""

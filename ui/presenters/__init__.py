@@ -1,0 +1,1 @@
+"""Results turned into what the page shows; nothing here builds a component."""

@@ -1,0 +1,1 @@
+"""What stands between the page and the world: API, limits, security, starting."""

@@ -1,0 +1,146 @@
+"""What stands between the page and the world: limits, headers, uploads opened by our loader."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.utils import LRUCache
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ui.components import theme
+from ui.components.examples import EXAMPLES
+from ui.server.rate_limits import Limits
+
+# The page fetches nothing from elsewhere, whatever a question, an answer or a library says. Gradio
+# itself needs inline scripts and compiles its templates.
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "media-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "connect-src 'self' data: blob:",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+    )
+)
+PUBLIC = ("answer", "caption", "explain", "gaze", "emoji")  # what programs may call by its name
+SESSION_SECONDS = 3600  # uploads and results older than this are deleted
+QUEUE_SIZE = 64  # calls that wait
+_NAMED = re.compile(r"/gradio_api/(run|api|call/v2|call)/+([^/]*)")
+# Of gradio's other doors, those that the page and its clients use. It would also fetch addresses
+# for strangers, keep copies of pages on the disk, and give films to ffmpeg.
+_OPEN = re.compile(
+    r"/gradio_api/(app_id|call|cancel|heartbeat|info|mcp|openapi\.json|queue|reset|run"
+    r"|startup-events|upload|upload_progress)(/.*)?"
+    r"|/gradio_api/file=(?!\s*https?:).*"
+    r"|(?!/gradio_api/).*",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+class ContentPolicy:
+    """Middleware that sends `POLICY` with every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and add the header on the way back."""
+
+        async def send_with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["Content-Security-Policy"] = POLICY
+                headers["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        await self.app(scope, receive, send_with_policy)
+
+
+class PublicNames:
+    """Middleware that knows no endpoint by name but the public ones, and no door that is not used.
+
+    Gradio leaves the others out of its lists, but would serve whoever guesses their names. The page
+    itself calls by number: /queue/join, and /run/predict.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer 404."""
+        path = scope["path"] if scope["type"] == "http" else ""
+        named = _NAMED.search(path)
+        if named and named[2] not in PUBLIC and named.groups() != ("run", "predict"):
+            refusal = PlainTextResponse(f"There is no endpoint /{named[2]}.", 404)
+            await refusal(scope, receive, send)
+        elif not _OPEN.fullmatch(path):
+            await PlainTextResponse("Nothing is here.", 404)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+MIDDLEWARE = (ContentPolicy, Limits, PublicNames)  # outermost first
+
+
+def queue(demo: gr.Blocks) -> gr.Blocks:
+    """Make every call wait its turn: few enough wait, one runs, and none gets around the queue."""
+    demo.queue(api_open=False, max_size=QUEUE_SIZE, default_concurrency_limit=1)
+    demo._queue.pending_event_ids_session = LRUCache(2000)  # as its neighbour; else it has no end
+    return demo
+
+
+def launch_settings() -> dict[str, Any]:
+    """Arguments for `launch()`, all but the address: the look, small uploads, quiet errors."""
+    return {
+        "theme": theme.theme(),
+        "css_paths": theme.STYLE,
+        "css": theme.emoji_font(),
+        "allowed_paths": [str(example.path) for example in EXAMPLES],
+        "app_kwargs": {"middleware": [Middleware(each) for each in MIDDLEWARE]},
+        "footer_links": [],
+        "mcp_server": True,  # the public endpoints are its tools
+        "max_file_size": "10mb",
+        "enable_monitoring": False,
+        "run_history": False,
+        "show_error": False,
+        "ssr_mode": False,  # a second server in front would send pages without our header
+        "state_session_capacity": 500,  # of conversations of half a megabyte at most
+    }
+
+
+def keep_clean(folder: Path) -> None:
+    """Delete what is too old in a folder of our own, now and for ever after, in a thread.
+
+    Gradio deletes the uploads that it has heard of, not what an upload that broke off or a server
+    that was killed left behind.
+    """
+
+    def work() -> None:
+        while True:
+            sweep(folder, SESSION_SECONDS)
+            time.sleep(SESSION_SECONDS / 4)
+
+    threading.Thread(target=work, daemon=True).start()
+
+
+def sweep(folder: Path, age: float) -> None:
+    """Delete the files and the empty folders in a folder that are older than so many seconds."""
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before it
+        with suppress(OSError):  # it is gone, not empty or somebody else's
+            if path.lstat().st_mtime < time.time() - age:
+                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()

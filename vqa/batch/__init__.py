@@ -1,0 +1,1 @@
+"""Whole data sets at once: `python -m vqa.batch`."""

@@ -1,0 +1,1 @@
+"""Data sets: parquet files, folders and the Hub, read as records."""

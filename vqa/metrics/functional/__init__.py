@@ -1,0 +1,1 @@
+"""What the metrics measure, as plain functions that do without `evaluate`."""

@@ -1,0 +1,1 @@
+"""Input to result: loaded models behind plain calls that threads can share."""

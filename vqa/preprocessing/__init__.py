@@ -1,0 +1,1 @@
+"""Pictures and texts made ready for the networks."""

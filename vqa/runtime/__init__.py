@@ -1,0 +1,1 @@
+"""The process itself: its memory, and its peers on other processors and machines."""

@@ -1,0 +1,1 @@
+"""Models served to others: replaced while in use, results as plain data."""
