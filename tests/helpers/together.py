@@ -28,8 +28,13 @@ class Done(NamedTuple):
     stderr: str
 
 
-def run_together(*commands: list[object]) -> list[Done]:
-    """Run Python with each of these arguments ("-m" or "-c" first) as a process of one run."""
+def run_together(*commands: list[object], **environment: str) -> list[Done]:
+    """Run Python with each of these arguments ("-m" or "-c" first) as a process of one run.
+
+    Args:
+        commands: the arguments of each process.
+        environment: further variables of all processes.
+    """
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     place |= {"WORLD_SIZE": str(len(commands))}
     with tempfile.TemporaryDirectory() as folder:
@@ -37,7 +42,9 @@ def run_together(*commands: list[object]) -> list[Done]:
         for rank, command in enumerate(commands):
             own = place | {"RANK": str(rank), "LOCAL_RANK": str(rank)} if len(commands) > 1 else {}
             words = [str(word) for word in command]
-            running.append(SERVER.Process(target=_run, args=(words, own, f"{folder}/{rank}")))
+            running.append(
+                SERVER.Process(target=_run, args=(words, environment | own, f"{folder}/{rank}"))
+            )
             running[-1].start()
         for process in running:
             process.join()

@@ -20,10 +20,14 @@ SMALL = {  # settings that every training of words shares here
 
 def train_by_two_processes(module, config):
     """Run a training script; returns the weights it saved."""
-    flags = [f for n, v in vars(config).items() if v != "" for f in (f"--{n}", str(v))]
-    ended = run_together(*[["-m", module, *flags]] * 2)
+    ended = run_together(*[["-m", module, *flags_of(config)]] * 2)
     assert [done.returncode for done in ended] == [0, 0], [done.stderr[-3000:] for done in ended]
     return load_file(Path(config.output_dir) / "model.safetensors")
+
+
+def flags_of(config):
+    """The command line of a training with these settings."""
+    return [f for n, v in vars(config).items() if v != "" for f in (f"--{n}", str(v))]
 
 
 def assert_moved_alike(found, expected, untrained):

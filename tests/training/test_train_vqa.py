@@ -2,6 +2,7 @@
 
 import io
 import json
+import platform
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,14 +14,15 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from helpers.tiny import TINY_ENCODER, tiny_answerer, tiny_rows
-from helpers.together import ROOT
-from helpers.trainings import SMALL, assert_moved_alike, train_by_two_processes
+from helpers.together import ROOT, run_together
+from helpers.trainings import SMALL, assert_moved_alike, flags_of, train_by_two_processes
 from PIL import Image
 from safetensors.torch import load_file
 
 import training.tasks.answering
 from training.core.config import BadSettings
 from training.core.loop import OtherSettings
+from training.core.precision import SLOW_BFLOAT16
 from training.data import augmentation
 from training.data.feature_cache import encode_rows
 from training.data.question_set import QuestionSet, build_vocabularies, graded_answers
@@ -83,7 +85,19 @@ def test_training_writes_a_checkpoint_that_says_how_it_was_made(config, bf16):
     assert list((folder.parent / "run.state" / "logs").rglob("events.out.tfevents.*"))
 
 
-def test_interrupted_and_resumed_training_equals_uninterrupted(config, tmp_path, monkeypatch):
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="AVX2 is of x86")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_bfloat16_trains_without_avx512_and_says_that_it_is_slow(config, processes):
+    short = replace(config, bf16=True, head_epochs=1, tune_epochs=1)
+    command = ["-m", "training.train_vqa", *flags_of(short)]
+    ended = run_together(*[command] * processes, ONEDNN_MAX_CPU_ISA="AVX2")
+    assert [done.returncode for done in ended] == [0] * processes, ended[0].stderr[-3000:]
+    assert sum(done.stdout.count(SLOW_BFLOAT16) for done in ended) == 1
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_interrupted_and_resumed_training_equals_uninterrupted(config, tmp_path, monkeypatch, bf16):
+    config = replace(config, bf16=bf16)
     whole = load_file(train(config) / "model.safetensors")
     broken = replace(config, output_dir=str(tmp_path / "broken"))
     for stop_after in (3, 4):  # once with the encoder frozen, once end to end

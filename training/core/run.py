@@ -18,6 +18,7 @@ from training import card
 from training.core import distributed
 from training.core.config import BadSettings, LoopConfig
 from training.core.loop import Batch, OtherSettings, Task, TrainingDiverged, claim
+from training.core.precision import SLOW_BFLOAT16, fast_bfloat16
 from training.core.provenance import plain_paths, provenance, record
 from vqa import checkpoints
 from vqa.data.image_dataset import ImageRecord
@@ -96,6 +97,8 @@ class Run:
         if accelerator.is_main_process and not begun.exists():
             record(begun, "training", provenance())
         accelerator.init_trackers(name, settings)
+        if config.bf16 and not fast_bfloat16(accelerator.device):
+            accelerator.print(SLOW_BFLOAT16)
         return cls(accelerator, work, config, team)
 
     def prepare(self, read: Callable[[], Any], build: Callable[[Any], Any]) -> tuple[Any, Any]:

@@ -44,7 +44,7 @@ class CaptionLoss(nn.Module):
         if not len(batch["ids"]):
             return zero_loss(self)
         cells = encode(self.model, batch)
-        with torch.autocast(cells.device.type, enabled=False):  # a bf16 LSTM is slower on a CPU
+        with torch.autocast(cells.device.type, enabled=False):  # decoders learn in float32
             return self.of(cells, batch)
 
     def of(self, cells: Tensor, batch: Batch) -> Tensor:

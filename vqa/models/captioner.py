@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from vqa.errors import BadText
 from vqa.models.decoding import State
 from vqa.models.encoder import Encoder, EncoderConfig, Grid
+from vqa.models.recurrent import LSTM
 from vqa.preprocessing.ptb_tokenizer import ptb_tokenize
 from vqa.preprocessing.question_text import MAX_CHARACTERS
 from vqa.preprocessing.vocabulary import Vocab
@@ -89,7 +90,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         d, h = config.attention_dim, hidden_dim
-        self.lstm = nn.LSTM(config.word_dim + d, h, batch_first=True)
+        self.lstm = LSTM(config.word_dim + d, h, batch_first=True)
         self.first = nn.Linear(d, 2 * h)  # the state before the first word
         looks = config.attention != "none"
         self.query = nn.Linear(h, d) if looks else None

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from vqa.models.recurrent import LSTM
 from vqa.preprocessing import tweet_tokenizer
 from vqa.preprocessing.tweet_tokenizer import Token
 from vqa.preprocessing.vocabulary import Vocab
@@ -93,7 +94,7 @@ class EmojiModel(nn.Module):
             self.register_buffer("known", torch.arange(config.num_ngrams))
             self.wide = nn.Embedding(config.num_ngrams + 1, self.wide_dim, padding_idx=0)
             nn.init.zeros_(self.wide.weight)
-        self.lstm = nn.LSTM(width, hidden, batch_first=True, bidirectional=True)
+        self.lstm = LSTM(width, hidden, batch_first=True, bidirectional=True)
         self.importance = nn.Linear(2 * hidden, 1)
         self.heads = nn.ModuleDict(
             {name: nn.Linear(4 * hidden + width, size) for name, size in config.heads.items()}

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vqa.models.recurrent import LSTM
 from vqa.preprocessing.vocabulary import Vocab
 
 
@@ -29,7 +30,7 @@ class QuestionEncoder(nn.Module):
     def __init__(self, num_words: int, word_dim: int, hidden_dim: int, dropout: float) -> None:
         super().__init__()
         self.embedding = nn.Embedding(num_words, word_dim, padding_idx=Vocab.PAD)
-        self.lstm = nn.LSTM(word_dim, hidden_dim, batch_first=True)
+        self.lstm = LSTM(word_dim, hidden_dim, batch_first=True)
         self.importance = nn.Linear(word_dim + hidden_dim, 1)
         self.dropout = nn.Dropout(dropout)
 

@@ -39,7 +39,7 @@ def folders(tmp_path_factory):
             tiny_captioner(1, decoder="bilstm"), root / "other-captioner"
         ),
         "other-gaze": checkpoints.save(tiny_gaze(1), root / "other-gaze"),
-        "other-feelings": checkpoints.save(tiny_emoji(1), root / "other-feelings"),
+        "other-emoji": checkpoints.save(tiny_emoji(1), root / "other-emoji"),
     }
     return made | {kind: save(kind, root / kind) for kind in ("vilt", "blip")}
 
