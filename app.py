@@ -207,6 +207,10 @@ def load(flags: argparse.Namespace, tell: Callable[[str], object]) -> tuple[gr.B
     tell("Laying out the page")
     loader = Loader(engine, flags.allow, most_mb=flags.allow_mb, neighbours=neighbours)
     if os.environ["GRADIO_TEMP_DIR"] == str(UPLOADS):
+        try:
+            security.private_folder(UPLOADS)
+        except OSError as error:
+            raise SystemExit(str(error)) from error
         security.keep_clean(UPLOADS)
     return create_demo(engine, neighbours, loader), security.launch_settings()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
+import stat
 import sys
 
 import gradio
@@ -15,7 +16,7 @@ from helpers.tiny import draw
 from app import main
 from benchmarks.server import Visitor, free_port, serving
 from ui.server.loading_page import NoStubs, Starting
-from ui.server.security import sweep
+from ui.server.security import private_folder, sweep
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
@@ -100,3 +101,46 @@ def test_what_is_old_is_swept_and_what_is_young_stays(tmp_path):
     sweep(tmp_path, 3600)
     assert not old.parent.exists()
     sweep(tmp_path / "nowhere", 3600)
+
+
+def test_the_folder_of_uploads_is_the_user_s_alone(tmp_path):
+    folder = tmp_path / "up"
+    private_folder(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    folder.chmod(0o755)  # as an earlier version made it
+    private_folder(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("kind", ["link", "writable", "file", "theirs"])
+def test_a_folder_that_somebody_else_prepared_is_refused(tmp_path, monkeypatch, kind):
+    folder, precious = tmp_path / "up", tmp_path / "home"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years of work")
+    if kind == "link":
+        folder.symlink_to(precious)
+    elif kind == "file":
+        folder.write_text("")
+    else:
+        folder.mkdir()
+        folder.chmod(0o777 if kind == "writable" else 0o755)
+        if kind == "theirs":
+            own = os.getuid()
+            monkeypatch.setattr(os, "getuid", lambda: own + 1)
+    with pytest.raises(OSError, match=r"up.*GRADIO_TEMP_DIR|File exists"):
+        private_folder(folder)
+    assert (precious / "thesis.txt").read_text() == "years of work"
+    assert stat.S_IMODE(precious.stat().st_mode) != 0o700
+
+
+def test_what_another_user_put_there_is_not_swept(tmp_path, monkeypatch):
+    old = tmp_path / "old.txt"
+    old.write_text("theirs")
+    os.utime(old, (0, 0))
+    own = os.getuid()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getuid", lambda: own + 1)
+        sweep(tmp_path, 3600)
+    assert old.exists()
+    sweep(tmp_path, 3600)
+    assert not old.exists()

@@ -71,7 +71,7 @@ class Limits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] != "http" or scope["path"].startswith(_CHEAP):
+        if scope["type"] != "http" or route_path(scope).startswith(_CHEAP):
             await self.app(scope, receive, send)
             return
         client, got = name(scope), 0
@@ -106,6 +106,15 @@ class Limits:
         if scope["method"] == "POST" and waiting(scope, client) >= MOST_WAITING:
             return JSONResponse({"detail": TOO_LONG_A_QUEUE}, 429)
         return None
+
+
+def route_path(scope: Scope) -> str:
+    """The path of a request below the page's own root, which GRADIO_ROOT_PATH or a mount sets.
+
+    A proxy may send the root along or strip it; both come out alike.
+    """
+    path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
+    return path.removeprefix(root) if path == root or path.startswith(f"{root}/") else path
 
 
 def name(scope: Scope) -> str:

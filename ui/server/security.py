@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import threading
 import time
 from contextlib import suppress
@@ -18,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ui.components import theme
 from ui.components.examples import EXAMPLES
-from ui.server.rate_limits import Limits
+from ui.server.rate_limits import Limits, route_path
 
 # The page fetches nothing from elsewhere, whatever a question, an answer or a library says. Gradio
 # itself needs inline scripts and compiles its templates.
@@ -41,14 +43,15 @@ PUBLIC = ("answer", "caption", "explain", "gaze", "emoji")  # what programs may 
 SESSION_SECONDS = 3600  # uploads and results older than this are deleted
 QUEUE_SIZE = 64  # calls that wait
 _NAMED = re.compile(r"/gradio_api/(run|api|call/v2|call)/+([^/]*)")
-# Of gradio's other doors, those that the page and its clients use. It would also fetch addresses
-# for strangers, keep copies of pages on the disk, and give films to ffmpeg.
+# The paths that the page and its clients use; every other one is closed. Gradio would also fetch
+# addresses for strangers, keep copies of pages on the disk, and give films to ffmpeg.
 _OPEN = re.compile(
-    r"/gradio_api/(app_id|call|cancel|heartbeat|info|mcp|openapi\.json|queue|reset|run"
+    r"/?|/config/?|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json|/pwa_icon(/\d+)?"
+    r"|/(assets|static|svelte)/.+"
+    r"|/gradio_api/(app_id|call|cancel|heartbeat|info|mcp|openapi\.json|queue|reset|run"
     r"|startup-events|upload|upload_progress)(/.*)?"
-    r"|/gradio_api/file=(?!\s*https?:).*"
-    r"|(?!/gradio_api/).*",
-    re.IGNORECASE | re.DOTALL,
+    r"|/gradio_api/file=(?!\s*(?i:https?):).*",
+    re.DOTALL,
 )
 
 
@@ -83,7 +86,7 @@ class PublicNames:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer 404."""
-        path = scope["path"] if scope["type"] == "http" else ""
+        path = route_path(scope) if scope["type"] == "http" else ""
         named = _NAMED.search(path)
         if named and named[2] not in PUBLIC and named.groups() != ("run", "predict"):
             refusal = PlainTextResponse(f"There is no endpoint /{named[2]}.", 404)
@@ -123,6 +126,25 @@ def launch_settings() -> dict[str, Any]:
     }
 
 
+def private_folder(folder: Path) -> None:
+    """Make a folder that this user alone can open, or take the one that is there.
+
+    Its name can be guessed, so that another user of this machine may have put something there.
+
+    Raises:
+        PermissionError: if it is a link, no folder, another user's, or others may write to it.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state = folder.lstat()
+    ours = not hasattr(os, "getuid") or state.st_uid == os.getuid()
+    if not stat.S_ISDIR(state.st_mode) or not ours or state.st_mode & 0o022:
+        raise PermissionError(
+            f"{folder} is a link, somebody else's folder, or others may write to it: remove it, or "
+            "name another one in GRADIO_TEMP_DIR"
+        )
+    folder.chmod(0o700)
+
+
 def keep_clean(folder: Path) -> None:
     """Delete what is too old in a folder of our own, now and for ever after, in a thread.
 
@@ -139,8 +161,13 @@ def keep_clean(folder: Path) -> None:
 
 
 def sweep(folder: Path, age: float) -> None:
-    """Delete the files and the empty folders in a folder that are older than so many seconds."""
+    """Delete the files and the empty folders in a folder that are older than so many seconds.
+
+    What another user put there stays.
+    """
+    own = os.getuid() if hasattr(os, "getuid") else 0
     for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before it
         with suppress(OSError):  # it is gone, not empty or somebody else's
-            if path.lstat().st_mtime < time.time() - age:
+            state = path.lstat()
+            if state.st_uid == own and state.st_mtime < time.time() - age:
                 path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -63,8 +63,7 @@ class Loader:
             BadCheckpoint: saying in one line why the model cannot be loaded, or not now.
         """
         name = name.strip()
-        if name != self.first(place):
-            self._check(name)
+        self._check(name, place)
         if not self._busy.acquire(blocking=False):
             raise BadCheckpoint("another model is being loaded: try again when it is there")
         try:
@@ -72,9 +71,14 @@ class Loader:
         finally:
             self._busy.release()
 
-    def _check(self, name: str) -> None:
+    def _check(self, name: str, place: int) -> None:
+        """Refuse what may not be loaded, and what is there already: a reload ends explanations."""
         if not self.allow:
             raise BadCheckpoint("no other model may be loaded here")
+        if name in (self.engine.parts[place].title, self.engine.parts[place].name):
+            raise BadCheckpoint(f"{name!r} is there already")
+        if name == self.first(place):
+            return
         if not name:
             raise BadCheckpoint("the id is empty: a model of the Hub is called org/name")
         if len(name) > LONGEST:

@@ -34,9 +34,15 @@ def engine():
 
 
 @pytest.fixture(scope="module")
-def demo(engine, tmp_path_factory):
+def uploads(tmp_path_factory):
+    """The folder of all pages here: gradio reads its name at each upload."""
+    return tmp_path_factory.mktemp("uploads")
+
+
+@pytest.fixture(scope="module")
+def demo(engine, uploads):
     """The page, served."""
-    with served(engine, tmp_path_factory.mktemp("uploads"), HF_TOKEN=TOKEN) as demo:
+    with served(engine, uploads, HF_TOKEN=TOKEN) as demo:
         yield demo
 
 
@@ -154,9 +160,48 @@ def test_a_door_that_the_page_does_not_use_is_closed(demo, door):
         assert here.http.post(door, json={}).status_code == 404
 
 
-@pytest.mark.parametrize("page", ["monitoring", "monitoring/summary"])
-def test_nobody_is_told_what_others_do(demo, page):
-    assert httpx.get(demo.local_url + page).status_code == 403
+@pytest.mark.parametrize("page", ["monitoring", "monitoring/summary", "openapi.json", "no/such"])
+def test_a_page_that_is_none_of_ours_is_not_there(demo, page):
+    assert httpx.get(demo.local_url + page).status_code == 404
+
+
+@pytest.fixture(scope="module", params=["sends it along", "strips it"])
+def below(request, engine, uploads):
+    """The address of a page with a root path, as a proxy asks for it."""
+    with served(engine, uploads, GRADIO_ROOT_PATH="/seewhy") as demo:
+        address = f"http://127.0.0.1:{demo.server_port}/"
+        yield address + ("seewhy/" if request.param == "sends it along" else "")
+
+
+@pytest.mark.parametrize("door", CLOSED.split())
+def test_a_root_path_opens_no_door(below, door):
+    for reply in (httpx.get, httpx.post):
+        assert reply(f"{below}gradio_api/{door}").status_code == 404
+
+
+@pytest.mark.parametrize("page", ["monitoring", "monitoring/summary", "login", "logout"])
+def test_a_root_path_opens_no_page(below, page):
+    assert httpx.get(below + page).status_code == 404
+
+
+def test_a_page_with_a_root_path_is_served(below):
+    for page in ("", "config", "theme.css", "gradio_api/info"):
+        assert httpx.get(below + page).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "expected"),
+    [
+        ("/seewhy/config", "/seewhy", "/config"),
+        ("/seewhy/config", "/seewhy/", "/config"),
+        ("/config", "/seewhy", "/config"),
+        ("/seewhy", "/seewhy", ""),
+        ("/seewhyx/config", "/seewhy", "/seewhyx/config"),
+        ("/config", "", "/config"),
+    ],
+)
+def test_the_root_path_is_no_part_of_the_path(path, root, expected):
+    assert rate_limits.route_path({"path": path, "root_path": root}) == expected
 
 
 def test_only_uploads_and_examples_are_served_as_files(demo):

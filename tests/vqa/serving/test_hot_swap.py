@@ -150,6 +150,14 @@ def test_an_id_outside_the_patterns_is_refused_and_nobody_is_asked(hub, loader, 
 
 def test_without_patterns_nothing_may_be_loaded(engine):
     assert "no other model may be loaded" in refusal(Loader(engine), "org/other")
+    assert "no other model may be loaded" in refusal(Loader(engine), engine.parts[ANSWERS].title)
+
+
+def test_what_is_there_already_is_not_loaded_again(hub, loader, folders):
+    assert "'vqa' is there already" in refusal(loader, "vqa")
+    publish(hub, folders["vilt"], "lab/vilt")
+    load(loader, "lab/vilt")
+    assert "'lab/vilt' is there already" in refusal(loader, " lab/vilt ")
 
 
 @pytest.mark.parametrize("name", ["org/", "org/a b", "org/a/b", "org/../x", "org/ü"])
@@ -215,7 +223,7 @@ def test_a_second_one_is_told_that_another_is_being_loaded(hub, loader, folders)
         fault.released.set()
         first.result()
     assert loader.engine.parts[ANSWERS].name == "org/slow"
-    assert load(loader, "org/slow")
+    assert load(loader, "vqa")  # the next one may load
 
 
 @pytest.mark.parametrize("when", ["Asking the Hub", "Downloading", "Loading it"])
