@@ -163,11 +163,11 @@ def listen(engine: Engine, why: Why, asked: gr.State) -> list[Any]:
     """Make the buttons work; returns the events that whoever asks again has to cancel."""
 
     async def explain(asked: Asked | None, method: str) -> States:
-        async for state in _run(why, engine, asked, why.explain, method):
+        async for state in _run(why, engine, asked, why_presenter.explain, method):
             yield state
 
     async def compare(asked: Asked | None) -> States:
-        async for state in _run(why, engine, asked, why.compare):
+        async for state in _run(why, engine, asked, why_presenter.compare):
             yield state
 
     buttons = [why.explain, why.compare, why.cancel, why.status]
