@@ -38,7 +38,6 @@ SWITCHES = {
 ON_A_SPACE = {"FORWARDED_ALLOW_IPS": "127.0.0.1,10.0.0.0/8"}
 TIDY_SECONDS = 60.0  # between two looks for memory that is free
 MODELS = Path(__file__).with_name("models.json")  # a Space's, with the models it loads instead
-CAPTIONERS = ("captioner", "captioner-bilstm")  # the first is asked if none is chosen
 
 
 def create_demo(
@@ -87,23 +86,21 @@ def create_demo(
     return security.queue(demo)
 
 
-def default_models() -> dict[str, Any]:
+def default_models() -> dict[str, list[str]]:
     """The models that are loaded if none are named: a Space's own, else the shipped ones.
 
     Returns:
-        By kind the name, or None if there is none; of `captioner` a list of names.
+        By the flag of each task the names of its models, none of some perhaps; the first is asked
+        if none is chosen.
     """
     from vqa.checkpoints.layout import SHIPPED
+    from vqa.tasks import BY_FLAG
 
     own = json.loads(MODELS.read_text(encoding="utf-8")) if MODELS.is_file() else {}
-    captioners = [name for name in CAPTIONERS if (SHIPPED / name).is_dir()]
-    names = {"vqa": "vqa", "gaze": "gaze", "emoji": "emoji"}
-    found = {kind: name if (SHIPPED / name).is_dir() else None for kind, name in names.items()}
-    return (
-        found
-        | {"captioner": [own["captioner"]] if "captioner" in own else captioners}
-        | {kind: own[kind] for kind in names if kind in own}
-    )
+    return {
+        flag: [own[flag]] if flag in own else [f for f in task.folders if (SHIPPED / f).is_dir()]
+        for flag, task in BY_FLAG.items()
+    }
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -190,13 +187,13 @@ def load(flags: argparse.Namespace, tell: Callable[[str], object]) -> tuple[gr.B
 
     give_back_freed(TIDY_SECONDS)
     names = default_models()
-    gaze, emoji = (getattr(flags, kind) or names[kind] for kind in ("gaze", "emoji"))
+    vqa, gaze, emoji = (
+        getattr(flags, flag) or next(iter(names[flag]), None) for flag in ("vqa", "gaze", "emoji")
+    )
     neighbours = None
     tell("Loading the models")
     try:
-        engine = Engine.load(
-            flags.vqa or names["vqa"], flags.captioner or names["captioner"], gaze, emoji
-        )
+        engine = Engine.load(vqa or "vqa", flags.captioner or names["captioner"], gaze, emoji)
         if flags.sentences and engine.emoji_pipeline:
             tell("Reading the sentences")
             neighbours = Neighbours(engine.emoji_pipeline, open_sentences(flags.sentences))

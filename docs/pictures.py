@@ -30,7 +30,7 @@ SLOWEST = 60_000  # milliseconds
 def main() -> None:
     """Take all of them."""
     names = default_models()
-    engine = Engine.load(names["vqa"], names["captioner"], names["gaze"], names["emoji"])
+    engine = Engine.load("vqa", names["captioner"], "gaze", "emoji")
     demo = create_demo(engine)
     _, url, _ = demo.launch(quiet=True, prevent_thread_lock=True, **security.launch_settings())
     with sync_playwright() as playwright:

@@ -87,6 +87,7 @@ LAYERS = [  # of `vqa`: each imports only from its own and those below
     {"engine", "__main__", "batch", "hub", "serving", "__init__"},
     {"pipelines"},
     {"checkpoints", "scorers"},
+    {"tasks"},
     {"models", "metrics", "data"},
     {"preprocessing", "emoji_labels", "runtime"},
     {"errors"},

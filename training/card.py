@@ -21,8 +21,8 @@ from safetensors import safe_open
 
 from training.cards import example
 from training.cards.recipe import lineage
-from vqa.checkpoints.results import MAIN
 from vqa.hub.publish import CARD, EVALUATED, EXAMPLE
+from vqa.tasks import BY_MODEL_TYPE
 
 TEMPLATES = Path(__file__).parent / "cards"
 QUALITY = 85  # of the picture, as JPEG
@@ -44,46 +44,6 @@ CONTRASTS = {  # what the questions of the ablation are, in words
         "the gaze of other pictures",
     ),
     ("no gaze, with concepts", "no gaze"): ("The detector of concepts", "no detector"),
-}
-COLUMNS = {
-    "answerer": ("all", "yes/no", "number", "other", "not yes/no", "calibration_error"),
-    "captioner": ("cider", "bleu1", "bleu4", "rouge_l", "words", "most_frequent"),
-    "gaze": ("cc", "nss", "auc_judd", "sim", "kl", "auc_shuffled", "information_gain"),
-    "emoji": ("macro_f1", "accuracy", "top5"),
-}
-# What the card's header says of each kind of model; and `task`, which of the first dataset's is
-# measured. The data of the gaze model are not on the Hub.
-CARDS: dict[str, dict[str, Any]] = {
-    "answerer": {
-        "pipeline_tag": "visual-question-answering",
-        "tags": ["explainability", "attention", "lstm"],
-        "datasets": ["lmms-lab/VQAv2", "jxie/flickr8k"],
-        "task": "default",
-        "model_name": "SeeWhy answerer",
-        "metrics": {"all": "vqa_accuracy", "not yes/no": "vqa_accuracy"},
-    },
-    "captioner": {
-        "pipeline_tag": "image-to-text",
-        "tags": ["explainability", "attention", "lstm", "image-captioning"],
-        "datasets": ["jxie/flickr8k"],
-        "task": "default",
-        "model_name": "SeeWhy captioner",
-        "metrics": {"cider": "cider", "bleu4": "bleu"},
-    },
-    "gaze": {
-        "pipeline_tag": "image-segmentation",  # the nearest there is
-        "tags": ["saliency", "gaze", "eye-tracking", "explainability"],
-        "model_name": "SeeWhy gaze model",
-        "metrics": {"cc": "cc", "nss": "nss", "auc_judd": "auc"},
-    },
-    "emoji": {
-        "pipeline_tag": "text-classification",
-        "tags": ["emoji", "emotion", "lstm", "explainability"],
-        "datasets": ["cardiffnlp/tweet_eval", "google-research-datasets/go_emotions"],
-        "task": "emoji",
-        "model_name": "SeeWhy model of feelings",
-        "metrics": {"macro_f1": "f1", "accuracy": "accuracy"},
-    },
 }
 
 
@@ -119,9 +79,8 @@ def render(directory: str | Path) -> str:
 
     directory = Path(directory)
     config, metrics, main = _read(directory)
-    kind = dict(CARDS[config["model_type"]])
-    names, shown = MAIN[config["model_type"]][1], kind.pop("metrics")
-    kind.pop("task", None)
+    task = BY_MODEL_TYPE[config["model_type"]]
+    kind = {name: value for name, value in task.card.items() if name not in ("metrics", "task")}
     data = ModelCardData(
         language="en",
         license="apache-2.0",
@@ -134,10 +93,10 @@ def render(directory: str | Path) -> str:
                 dataset_name=main["dataset"],
                 dataset_split=main["split"],
                 metric_type=metric,
-                metric_name=names[key],
+                metric_name=task.metrics[key],
                 metric_value=main["metrics"][key],
             )
-            for key, metric in shown.items()
+            for key, metric in task.card["metrics"].items()
         ]
         if main
         else None,
@@ -165,13 +124,13 @@ def evaluated(directory: str | Path) -> dict[str, str]:
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
     config, _, main = _read(Path(directory))
-    kind = CARDS[config["model_type"]]
-    if not main or "task" not in kind:
+    task = BY_MODEL_TYPE[config["model_type"]]
+    if not main or "task" not in task.card:
         return {}
-    (key, name), *_ = MAIN[config["model_type"]][1].items()
-    dataset, n = kind["datasets"][0], main["metrics"]["n"]
+    (key, name), *_ = task.metrics.items()
+    dataset, n = task.card["datasets"][0], main["metrics"]["n"]
     notes = f"{name}; {n} samples of the {main['split']} split"
-    entry = EvalResultEntry(dataset, kind["task"], main["metrics"][key], notes=notes)
+    entry = EvalResultEntry(dataset, task.card["task"], main["metrics"][key], notes=notes)
     text = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
     return {f"{dataset.rpartition('/')[2].lower()}.yaml": text}
 
@@ -192,7 +151,7 @@ def _read(directory: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, An
     """The config, the metrics, and the result among them that the model is judged by."""
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     metrics = json.loads((directory / "metrics.json").read_text(encoding="utf-8"))
-    judged_by, _ = MAIN[config["model_type"]]
+    judged_by = BY_MODEL_TYPE[config["model_type"]].key
     return config, metrics, metrics.setdefault("results", {}).get(judged_by)
 
 
@@ -207,7 +166,7 @@ def _facts(
     results = {n: r for n, r in metrics["results"].items() if not n.startswith(ABLATION)}
     encoder = config.get("encoder", {"image_size": 0, "stride": 1})
     side = encoder["image_size"] // encoder["stride"]
-    columns = COLUMNS[config["model_type"]]
+    columns = BY_MODEL_TYPE[config["model_type"]].columns
     blind = results.get("blind", {}).get("metrics", {})
     return {
         "config": config,

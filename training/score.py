@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +30,34 @@ class BadMetrics(ValueError):
     """A metrics.json to which nothing can be added."""
 
 
-def _score(options: argparse.Namespace) -> dict[str, Any]:
-    """The numbers of a subcommand."""
-    data, split, predictions = options.data, options.split, options.predictions
-    opened = partial(open_rows, data, split, streaming=getattr(options, "streaming", False))
-    match options.task:
-        case "answer":
-            from training.evaluation.answers import score_answers
+def _rows(options: argparse.Namespace, column: str) -> Any:
+    """The pictures that the flags name, which must have a column."""
+    return open_rows(options.data, options.split, needs=column, streaming=options.streaming)
 
-            return score_answers(opened(needs="question"), predictions)
-        case "caption":
-            from training.evaluation.captions import score_captions
 
-            return score_captions(opened(needs="caption"), predictions)
-        case "gaze":
-            from training.evaluation.gaze import score_gaze
+def answer(options: argparse.Namespace) -> dict[str, Any]:
+    """Score answers to questions."""
+    from training.evaluation.answers import score_answers
 
-            return score_gaze(opened(needs="fixations"), predictions)
+    return score_answers(_rows(options, "question"), options.predictions)
+
+
+def caption(options: argparse.Namespace) -> dict[str, Any]:
+    """Score captions of pictures."""
+    from training.evaluation.captions import score_captions
+
+    return score_captions(_rows(options, "caption"), options.predictions)
+
+
+def gaze(options: argparse.Namespace) -> dict[str, Any]:
+    """Score maps of where people look."""
+    from training.evaluation.gaze import score_gaze
+
+    return score_gaze(_rows(options, "fixations"), options.predictions)
+
+
+def emoji(options: argparse.Namespace) -> dict[str, Any]:
+    """Score the labels given to texts; `--picture` draws the confusions."""
     from training.evaluation.labels import labels_of, score_feelings
     from vqa import checkpoints
     from vqa.metrics import confusion_plot
@@ -55,19 +65,14 @@ def _score(options: argparse.Namespace) -> dict[str, Any]:
 
     model = checkpoints.load_as(EmojiModel, options.model or "emoji")
     labels = labels_of(model, options.head)
-    texts = open_texts(data, split, options.head)
-    found = score_feelings(texts, predictions, labels)
+    texts = open_texts(options.data, options.split, options.head)
+    scores = score_feelings(texts, options.predictions, labels)
     if options.picture:
-        confusion_plot.draw(found["confusion"], found["labels"]).save(options.picture)
-    return found
+        confusion_plot.draw(scores["confusion"], scores["labels"]).save(options.picture)
+    return scores
 
 
-TASKS = {  # name -> what it does
-    "answer": "score answers to questions",
-    "caption": "score captions of pictures",
-    "gaze": "score maps of where people look",
-    "emoji": "score the labels given to texts",
-}
+COMMANDS = {score.__name__: score for score in (answer, caption, gaze, emoji)}
 
 
 def keep(metrics: Metrics, options: argparse.Namespace, tables: Mapping[str, Any]) -> None:
@@ -126,8 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; what is wrong with its input ends it with one line and exit status 1."""
     parser = argparse.ArgumentParser(prog="python -m training.score")
     commands = parser.add_subparsers(dest="task", required=True)
-    for name, text in TASKS.items():
-        command = commands.add_parser(name, help=text)
+    for name, score in COMMANDS.items():
+        command = commands.add_parser(name, help=score.__doc__)
         command.add_argument("--data", required=True, help="parquet, folder or Hub dataset id")
         command.add_argument("--predictions", required=True, type=Path, help="from vqa.batch")
         command.add_argument("--split", default="validation")
@@ -146,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
     options = parser.parse_args(arguments)
     try:
-        found = _score(options)
+        found = COMMANDS[options.task](options)
         metrics = {key: value for key, value in found.items() if isinstance(value, int | float)}
         for key, value in metrics.items():
             shown = value if isinstance(value, int) else f"{value:.3f}"

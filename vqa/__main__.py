@@ -84,20 +84,8 @@ def emoji(engine: Engine, options: argparse.Namespace) -> Found:
     return Found(f"{found.emoji}{label} ({found.probability:.0%})", serialize.feeling(found, why))
 
 
-class Command(NamedTuple):
-    """What stands after `seewhy`."""
-
-    run: Callable[[Engine, argparse.Namespace], Found]
-    kind: str  # of its model, in `vqa.pipelines.model_set.KINDS`
-    model: str  # the shipped one
-
-
-COMMANDS = {
-    "answer": Command(answer, "vqa", "vqa"),
-    "caption": Command(caption, "captioner", "captioner"),
-    "gaze": Command(gaze, "gaze", "gaze"),
-    "emoji": Command(emoji, "emoji", "emoji"),
-}
+Command = Callable[["Engine", argparse.Namespace], Found]
+COMMANDS: dict[str, Command] = {run.__name__: run for run in (answer, caption, gaze, emoji)}
 
 
 def _method(options: argparse.Namespace) -> str:
@@ -112,10 +100,11 @@ def _drawing(text: str) -> Path:
 
 def _parser() -> argparse.ArgumentParser:
     from vqa.engine import METHODS
+    from vqa.tasks import TASKS
 
     parser = argparse.ArgumentParser(prog="seewhy", description="Ask a picture, and see why.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, (run, _, model) in COMMANDS.items():
+    for name, run in COMMANDS.items():
         about = (run.__doc__ or "").partition(";")[0].rstrip(".")
         command = commands.add_parser(name, help=about, description=run.__doc__)
         if name == "emoji":
@@ -128,7 +117,9 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("question", help="in English")
         if name in ("answer", "caption"):
             command.add_argument("--method", choices=METHODS, help=f"of --why (default: {METHOD})")
-        command.add_argument("--model", default=model, help="shipped name, folder or Hub id")
+        command.add_argument(
+            "--model", default=TASKS[name].folders[0], help="shipped name, folder or Hub id"
+        )
         command.add_argument("--json", action="store_true", help="print all that was found")
     return parser
 
@@ -138,14 +129,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from vqa.engine import CannotExplain, Engine
     from vqa.errors import BadCheckpoint, BadImage, BadText, one_line
     from vqa.pipelines.model_set import load
+    from vqa.tasks import TASKS
 
     parser = _parser()
     options = parser.parse_args(arguments)
     if getattr(options, "method", None) and not options.why:
         parser.error("--method is of --why FILE: name the picture to write")
-    command = COMMANDS[options.command]
     try:
-        found = command.run(Engine.of([load(command.kind, options.model)]), options)
+        engine = Engine.of([load(TASKS[options.command], options.model)])
+        found = COMMANDS[options.command](engine, options)
     except (BadCheckpoint, BadImage, BadText, CannotExplain, OSError) as error:
         raise SystemExit(f"error: {one_line(error)}") from error
     print(json.dumps(found.data) if options.json else found.line)

@@ -15,9 +15,9 @@ from training import card
 from training.cards import example
 from training.cards.recipe import lineage
 from vqa import checkpoints
-from vqa.checkpoints.results import MAIN
 from vqa.hub.publish import CARD, EVALUATED, EXAMPLE, PICTURES
 from vqa.models import EmojiModel
+from vqa.tasks import BY_MODEL_TYPE
 
 FOLDERS = sorted(p.parent for p in checkpoints.SHIPPED.glob("*/model.safetensors"))
 SEEING = [folder for folder in FOLDERS if checkpoints.type_of(folder) in example.EXAMPLES]
@@ -81,8 +81,9 @@ def test_the_hub_reads_the_number_that_a_model_is_judged_by(folder):
     written = {f.name: f.read_text() for f in (folder / EVALUATED).glob("*")}
     assert written == card.evaluated(folder)
     front = huggingface_hub.ModelCard(card_of(folder)).data
-    (key, name), *_ = MAIN[checkpoints.type_of(folder)][1].items()
-    value = checkpoints.read_metrics(folder)[MAIN[checkpoints.type_of(folder)][0]]["metrics"][key]
+    task = BY_MODEL_TYPE[checkpoints.type_of(folder)]
+    (key, name), *_ = task.metrics.items()
+    value = checkpoints.read_metrics(folder)[task.key]["metrics"][key]
     assert (front.eval_results[0].metric_name, front.eval_results[0].metric_value) == (name, value)
     read = [huggingface_hub.parse_eval_result_entries(yaml.safe_load(t)) for t in written.values()]
     assert [(e.dataset_id, e.value) for (e,) in read] == [(d, value) for d in front.datasets or ()][

@@ -16,6 +16,7 @@ from vqa.engine import Engine
 from vqa.pipelines.captioning import CaptionPipeline
 from vqa.pipelines.gaze import GazePipeline
 from vqa.preprocessing import images
+from vqa.tasks import BY_MODEL_TYPE
 
 QUESTION = "What animal is this?"
 COLUMNS = 6  # of the words of a caption
@@ -67,7 +68,7 @@ def draw(directory: Path) -> Example | None:
         BadCheckpoint: if it cannot be loaded.
         FileNotFoundError: naming the package that should bring the photo.
     """
-    found = EXAMPLES.get(str(checkpoints.type_of(directory)))
+    found = EXAMPLES.get(BY_MODEL_TYPE[str(checkpoints.type_of(directory))].key)
     if found is None:
         return None
     photo, make = found
@@ -109,7 +110,7 @@ def _place(values: Any) -> str:
 
 
 EXAMPLES: dict[str, tuple[Photo, Callable[[Any, Image.Image], tuple[Image.Image, str]]]] = {
-    "answerer": (CAT, _answer),
-    "captioner": (TEMPLE, _caption),
+    "answer": (CAT, _answer),
+    "caption": (TEMPLE, _caption),
     "gaze": (ASTRONAUT, _gaze),
 }

@@ -20,6 +20,7 @@ from ui.presenters.why import LIVE
 from vqa.engine import Engine
 from vqa.models import Caption
 from vqa.pipelines.captioning import CaptionPipeline
+from vqa.tasks import CAPTION
 
 SIDE = 720  # pixels of a picture's longer side, as shown
 LOOKS = "attention"  # the method whose maps come with a caption
@@ -51,7 +52,7 @@ class CaptionResult:
 
 def labels(engine: Engine) -> list[tuple[str, str]]:
     """The engine's captioners as the page calls them, by name only where it takes one; and keys."""
-    captioners = [part for part in engine.parts if part.kind == "captioner"]
+    captioners = [part for part in engine.parts if part.task is CAPTION]
     kinds = [architecture(part) for part in captioners]
     return [
         (kind if kinds.count(kind) == 1 else f"{kind}, {Path(part.title).name}", part.key)

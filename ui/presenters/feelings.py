@@ -18,6 +18,7 @@ from vqa.errors import BadCheckpoint
 from vqa.metrics import confusion_plot
 from vqa.models import Feeling
 from vqa.pipelines.nearest_texts import Neighbours
+from vqa.tasks import EMOJI
 
 HEADS = {  # name -> as the page calls it
     "emoji": "20 emoji",
@@ -98,7 +99,7 @@ def confusions(engine: Engine, head: str) -> tuple[dict[str, str] | None, str]:
     Returns:
         A value of `widgets.drawn`, None if nothing was measured; and Markdown.
     """
-    (part,) = (part for part in engine.parts if part.kind == "emoji")
+    (part,) = (part for part in engine.parts if part.task is EMOJI)
     try:
         entry = read_metrics(part.folder)[head] if part.folder else {}
         matrix, labels = entry["confusion"], entry["labels"]

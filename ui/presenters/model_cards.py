@@ -9,12 +9,6 @@ from vqa.checkpoints.layout import SHIPPED, WEIGHTS
 from vqa.checkpoints.results import measured
 from vqa.pipelines.model_set import LoadedModel
 
-DOES = {
-    "vqa": "Answers questions",
-    "captioner": "Describes pictures",
-    "gaze": "Says where people would look",
-    "emoji": "Says how texts feel",
-}
 CALLED = {"lstm": "LSTM", "bilstm": "BiLSTM", "vilt": "ViLT", "blip": "BLIP"}
 LONGEST = 50_000  # characters of a card
 _FRONT = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)  # for the Hub
@@ -28,7 +22,7 @@ def entry(part: LoadedModel) -> dict[str, Any]:
     """
     found = measured(part.folder) if part.folder else None
     return {
-        "does": " · ".join(filter(None, (DOES[part.kind], architecture(part)))),
+        "does": " · ".join(filter(None, (part.task.does, architecture(part)))),
         "name": part.title,
         "size": f"{millions(part):.1f} M parameters, {megabytes(part):.1f} MB",
         "numbers": [

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from vqa.engine import Engine
 from vqa.preprocessing.question_text import tokenize
+from vqa.tasks import TASKS
 
-ANSWERER, CAPTIONER, GAZE, FEELINGS = "answerer", "captioner", "gaze", "feelings"
+ANSWERER, CAPTIONER, GAZE, FEELINGS = TASKS  # by the keys of the tasks
 _PICTURE = r"(?:(?:the|this) (?:picture|image|photo|photograph)|it|this)"
 _SEEN = r"(?:the|this) (?:picture|image|photo|photograph)"
 _PEOPLE = r"(?:people|a person|someone|somebody|anyone|humans|viewers|we|you|i)"

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ui.components import theme
 from ui.components.examples import EXAMPLES
 from ui.server.rate_limits import Limits, route_path
+from vqa.tasks import ENDPOINTS
 
 # The page fetches nothing from elsewhere, whatever a question, an answer or a library says. Gradio
 # itself needs inline scripts and compiles its templates.
@@ -39,7 +40,6 @@ POLICY = "; ".join(
         "form-action 'self'",
     )
 )
-PUBLIC = ("answer", "caption", "explain", "gaze", "emoji")  # what programs may call by its name
 SESSION_SECONDS = 3600  # uploads and results older than this are deleted
 QUEUE_SIZE = 64  # calls that wait
 _NAMED = re.compile(r"/gradio_api/(run|api|call/v2|call)/+([^/]*)")
@@ -88,7 +88,7 @@ class PublicNames:
         """Pass a request on, or answer 404."""
         path = route_path(scope) if scope["type"] == "http" else ""
         named = _NAMED.search(path)
-        if named and named[2] not in PUBLIC and named.groups() != ("run", "predict"):
+        if named and named[2] not in ENDPOINTS and named.groups() != ("run", "predict"):
             refusal = PlainTextResponse(f"There is no endpoint /{named[2]}.", 404)
             await refusal(scope, receive, send)
         elif not _OPEN.fullmatch(path):

@@ -197,7 +197,7 @@ def replaced(loader: Loader, place: int) -> str:
     patterns = ", ".join(map(plain, loader.allow))
     lines = [
         f"What you load replaces **{plain(part.title)}**, which "
-        f"{model_cards.DOES[part.kind].lower()}, for everybody who uses this page, "
+        f"{part.task.does.lower()}, for everybody who uses this page, "
         "until the server is started again.",
         f"Allowed here: {patterns}, {loader.most_mb:,} MB at most.",
     ]

@@ -260,10 +260,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m vqa.batch", description="Bulk inference.")
     commands = parser.add_subparsers(dest="task", required=True)
     for name, task in TASKS.items():
+        shipped = task.task.folders[0]
         command = commands.add_parser(name, help=task.help)
         command.add_argument("--data", required=True, help="parquet, folder or Hub dataset id")
         command.add_argument("--out", required=True, type=Path, help=task.out)
-        command.add_argument("--model", default=task.model, help="shipped name, folder or Hub id")
+        command.add_argument("--model", default=shipped, help="shipped name, folder or Hub id")
         command.add_argument("--split", default="validation")
         command.add_argument("--batch_size", default=task.batch_size, type=_positive, help="rows")
         command.add_argument(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from PIL.Image import Image
 
+from vqa import tasks
 from vqa.data.image_dataset import ImageRecord, open_rows
 from vqa.data.text_dataset import TextRow, open_texts
 from vqa.errors import BadData, BadText
@@ -82,7 +83,7 @@ class Answering(Lines):
     """A line a question, with the five likeliest answers."""
 
     help = "answer the questions of a dataset"
-    model = "vqa"
+    task = tasks.ANSWER
     needs = "question"
 
     def __init__(self, engine: Engine) -> None:
@@ -131,7 +132,7 @@ class Describing(Lines):
     """A line a picture: its best caption."""
 
     help = "describe the pictures of a dataset"
-    model = "captioner"
+    task = tasks.CAPTION
 
     def __init__(self, caption_pipeline: CaptionPipeline, beam: int) -> None:
         self.caption_pipeline, self.beam = caption_pipeline, beam
@@ -188,7 +189,7 @@ class Gazing(Lines):
 
     help = "say where people would look in the pictures of a dataset"
     out = "npz archive: a float16 map an image id"
-    model = "gaze"
+    task = tasks.GAZE
 
     def __init__(self, gaze_pipeline: GazePipeline) -> None:
         self.gaze_pipeline = gaze_pipeline
@@ -252,7 +253,7 @@ class Feelings(Lines):
     """A line a text: its label, and the likeliest five."""
 
     help = "say how the texts of a dataset feel"
-    model = "emoji"
+    task = tasks.EMOJI
     batch_size = 1024
     size = 0
 
@@ -310,8 +311,5 @@ def _alike(old: Sequence[Any], new: Sequence[Any]) -> bool:
 
 
 TASKS: dict[str, type[Answering | Describing | Gazing | Feelings]] = {
-    "answer": Answering,
-    "caption": Describing,
-    "gaze": Gazing,
-    "emoji": Feelings,
+    kind.task.key: kind for kind in (Answering, Describing, Gazing, Feelings)
 }

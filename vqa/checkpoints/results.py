@@ -6,13 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vqa import checkpoints
-
-MAIN: dict[str, tuple[str, dict[str, str]]] = {  # by type: of which result, which, and their names
-    "answerer": ("answer", {"all": "VQA accuracy, all", "not yes/no": "VQA accuracy, not yes/no"}),
-    "captioner": ("caption", {"cider": "CIDEr x 100", "bleu4": "BLEU-4 x 100"}),
-    "gaze": ("gaze", {"cc": "CC", "nss": "NSS", "auc_judd": "AUC-Judd"}),
-    "emoji": ("emoji", {"macro_f1": "macro-F1, emoji", "accuracy": "accuracy"}),
-}
+from vqa.tasks import BY_MODEL_TYPE
 
 
 class Measured(NamedTuple):
@@ -33,9 +27,9 @@ def measured(folder: Path) -> Measured | None:
         None if there are none, or they are not told as ours are: the file may be anybody's.
     """
     try:
-        main, names = MAIN[str(checkpoints.type_of(folder))]
-        result = checkpoints.read_metrics(folder)[main]
-        found = {name: float(result["metrics"][key]) for key, name in names.items()}
+        task = BY_MODEL_TYPE[str(checkpoints.type_of(folder))]
+        result = checkpoints.read_metrics(folder)[task.key]
+        found = {name: float(result["metrics"][key]) for key, name in task.metrics.items()}
         return Measured(found, str(result["split"]), str(result["dataset"]))
     except (checkpoints.BadCheckpoint, LookupError, TypeError, ValueError):
         return None

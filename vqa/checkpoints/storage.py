@@ -31,7 +31,7 @@ def to_storage_precision(model: nn.Module) -> None:
 
 
 class Storable(Protocol):
-    """What a model needs to be saved; `vqa.models.MODELS` lists those that can be loaded."""
+    """What a model needs to be saved; `vqa.tasks` lists those that can be loaded."""
 
     model_type: str
     config: Any  # a dataclass of plain values: every constructor field
@@ -47,7 +47,7 @@ def save(model: Storable, directory: str | Path) -> Path:
     """Write a model to a directory, all of it or nothing; its card and its numbers stay.
 
     Args:
-        model: one of `vqa.models.MODELS`.
+        model: of one of the tasks.
         directory: created or replaced. If the write fails (a full disk, say), the old one stays
             whole.
 
@@ -166,23 +166,24 @@ def read_metrics(name: str | Path) -> dict[str, Any]:
 
 
 def _load_directory(directory: Path) -> nn.Module:
-    from vqa.models import MODELS, TRANSFORMERS
+    from vqa.models import TRANSFORMERS
+    from vqa.tasks import BY_MODEL_TYPE
 
     tensors = _read_weights(directory)
     config = _read_json(directory / "config.json")
     model_type, version = config.pop("model_type", None), config.pop("format_version", None)
     if model_type in TRANSFORMERS:
         raise BadCheckpoint(f"{directory} holds a {model_type} of transformers, which only answers")
-    if model_type not in MODELS:
-        known = sorted((*MODELS, *TRANSFORMERS))
+    if model_type not in BY_MODEL_TYPE:
+        known = sorted((*BY_MODEL_TYPE, *TRANSFORMERS))
         raise BadCheckpoint(f"{directory}: model_type {model_type!r} is none of {known}")
     vocab = _read_json(directory / "vocab.json")
     if version != FORMAT_VERSION:
         raise BadCheckpoint(f"{directory}: format {version!r}, this version reads {FORMAT_VERSION}")
-    cls = MODELS[model_type]
+    cls: Any = BY_MODEL_TYPE[model_type].network
     _check_fields(directory, cls.Config, config)
     try:
-        model = cls.from_parts(config, vocab)
+        model: nn.Module = cls.from_parts(config, vocab)
     except Exception as error:  # transformers raises errors of many kinds on a bad architecture
         raise BadCheckpoint(f"{directory}: {type(error).__name__}: {error}") from error
     _fill(directory, model, tensors)

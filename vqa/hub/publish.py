@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from vqa import checkpoints
 from vqa.checkpoints.layout import CARD, HUB_FILES
 from vqa.errors import NotPublished, one_line
+from vqa.tasks import BY_FLAG
 
 EXAMPLE = "example.jpg"
 PICTURES = (EXAMPLE, "confusion.png")  # that a card may show
@@ -26,7 +27,6 @@ FIRST_WAIT = 1.0  # seconds before the second attempt; each further one waits tw
 BUSY = {429, 500, 502, 503, 504}
 SPACE = ("app.py", "requirements.txt", "LICENSE", "ui", "vqa", "saliency")  # what a Space runs
 MODELS = "models.json"  # which models of the Hub a Space loads
-KINDS = ("vqa", "captioner", "gaze", "emoji")  # names in it, as of the flags of app.py
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -87,8 +87,8 @@ def push_space(
     Args:
         root: of this repository.
         repo_id: "org/name"; made if it is not there.
-        models: Hub ids by `KINDS`: the Space loads these, and its builder fetches them before it
-            starts; the shipped weights of these kinds stay here.
+        models: Hub ids by the tasks' flags: the Space loads these, and its builder fetches them
+            before it starts; the shipped weights for these tasks stay here.
         private: for a Space that is made.
         wait: seconds before the second attempt.
 
@@ -99,16 +99,16 @@ def push_space(
         NotPublished: if the Hub does not take it, or there is no such kind of model.
     """
     root, models = Path(root), dict(models or {})
-    if strangers := sorted(set(models) - set(KINDS)):
-        raise NotPublished(f"no model is a {', '.join(strangers)}; there are: {', '.join(KINDS)}")
+    if strangers := sorted(set(models) - set(BY_FLAG)):
+        raise NotPublished(f"no model is a {', '.join(strangers)}; there are: {', '.join(BY_FLAG)}")
     files: dict[str, Path | bytes] = {}
     for name in (*SPACE, "model_cards"):
         for path in [root / name] if (root / name).is_file() else sorted((root / name).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 files[path.relative_to(root).as_posix()] = path
-    for kind in models:
-        shipped = "emoji" if kind == "emoji" else kind
-        files = {n: f for n, f in files.items() if not n.startswith(f"model_cards/{shipped}")}
+    for flag in models:
+        shipped = tuple(f"model_cards/{folder}/" for folder in BY_FLAG[flag].folders)
+        files = {name: file for name, file in files.items() if not name.startswith(shipped)}
     files[CARD] = _space_card((root / CARD).read_text(encoding="utf-8"), models).encode()
     files[MODELS] = (json.dumps(models, indent=1) + "\n").encode()
     return _publish("space", repo_id, files, private=private, wait=wait)

@@ -1,4 +1,4 @@
-"""The models: one class a file, each with its config. A checkpoint finds its class in `MODELS`."""
+"""The models: one class a file, each with its config."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from vqa.models.emoji import EmojiConfig, EmojiModel, Feeling
 from vqa.models.gaze import GazeConfig, GazeModel
 from vqa.models.outputs import Answer
 
-MODELS = {model.model_type: model for model in (Answerer, Captioner, GazeModel, EmojiModel)}
 TRANSFORMERS = ("blip", "vilt")  # answerers of transformers, which `transformers_answerer` runs
 
 __all__ = [
-    "MODELS",
     "TRANSFORMERS",
     "Answer",
     "Answerer",

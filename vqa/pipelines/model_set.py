@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
@@ -17,21 +17,16 @@ from vqa.pipelines.emoji import EmojiPipeline
 from vqa.pipelines.feature_cache import CACHE_BYTES
 from vqa.pipelines.gaze import GazePipeline
 from vqa.pipelines.transformers_answering import TransformersAnswerPipeline
+from vqa.tasks import ANSWER, CAPTION, EMOJI, GAZE, Task
 
 L = TypeVar("L", bound="ModelSet")
-KINDS: dict[str, tuple[type[nn.Module], Callable[[Any], Any]]] = {  # by app.py's flags
-    "vqa": (Answerer, GridAnswerPipeline),
-    "captioner": (Captioner, CaptionPipeline),
-    "gaze": (GazeModel, GazePipeline),
-    "emoji": (EmojiModel, EmojiPipeline),
-}
 
 
 class LoadedModel(NamedTuple):
     """One of the models."""
 
-    kind: str  # one of KINDS
-    key: str  # its place: a captioner's name at the start, else the kind
+    task: Task
+    key: str  # a captioner's name at the start, else the task's key
     name: str  # as it was asked for: a shipped name, a folder or a Hub id
     model: AnswerPipeline | CaptionPipeline | GazePipeline | EmojiPipeline  # behind plain calls
     network: nn.Module
@@ -69,19 +64,19 @@ class ModelSet:
     ) -> None:
         if isinstance(answerer, Answerer):
             answerer = GridAnswerPipeline(answerer, cache_bytes=cache_bytes)
-        parts = [LoadedModel("vqa", "vqa", "vqa", answerer, answerer.network)]
+        parts = [LoadedModel(ANSWER, "answer", "vqa", answerer, answerer.network)]
         for name, network in captioners.items():
             caption_pipeline = CaptionPipeline(network, cache_bytes=cache_bytes)
-            parts.append(LoadedModel("captioner", name, name, caption_pipeline, network))
+            parts.append(LoadedModel(CAPTION, name, name, caption_pipeline, network))
         if gaze is not None:
-            parts.append(LoadedModel("gaze", "gaze", "gaze", GazePipeline(gaze), gaze))
+            parts.append(LoadedModel(GAZE, "gaze", "gaze", GazePipeline(gaze), gaze))
         if emoji is not None:
-            parts.append(LoadedModel("emoji", "emoji", "emoji", EmojiPipeline(emoji), emoji))
+            parts.append(LoadedModel(EMOJI, "emoji", "emoji", EmojiPipeline(emoji), emoji))
         self.parts = tuple(parts)
 
     @classmethod
     def of(cls: type[L], parts: Iterable[LoadedModel]) -> L:
-        """A lineup of parts; without one that answers, it can do no more than these can."""
+        """A set of models that are loaded already; it can do what these can."""
         lineup = cls.__new__(cls)
         lineup.parts = tuple(parts)
         return lineup
@@ -108,12 +103,10 @@ class ModelSet:
         Raises:
             BadCheckpoint: naming what is wrong with one of them.
         """
-        parts = [load("vqa", vqa, revision=revision)]
-        parts += [load("captioner", name) for name in captioners]
+        parts = [load(ANSWER, vqa, revision=revision)]
+        parts += [load(CAPTION, name) for name in captioners]
         parts += [
-            load(kind, name)
-            for kind, name in (("gaze", gaze), ("emoji", emoji))
-            if name is not None
+            load(task, name) for task, name in ((GAZE, gaze), (EMOJI, emoji)) if name is not None
         ]
         return cls.of(parts)
 
@@ -132,16 +125,25 @@ class ModelSet:
             ValueError: if it is of another kind.
         """
         parts = list(self.parts)
-        if part.kind != parts[place].kind:
-            raise ValueError(f"a {part.kind} cannot take the place of a {parts[place].kind}")
+        if part.task is not parts[place].task:
+            raise ValueError(
+                f"a model for {part.task.key!r} cannot replace one for {parts[place].task.key!r}"
+            )
         parts[place] = part._replace(key=parts[place].key)
         self.parts = tuple(parts)  # in one step: no thread sees half of it
         self.changes += 1
 
     @property
     def answer_pipeline(self) -> AnswerPipeline:
-        """The model that answers."""
-        return next(part.model for part in self.parts if isinstance(part.model, AnswerPipeline))
+        """The model that answers.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        for part in self.parts:
+            if isinstance(part.model, AnswerPipeline):
+                return part.model
+        raise ValueError("there is no model that answers: load the engine with one")
 
     @property
     def answerer(self) -> Any:
@@ -172,26 +174,34 @@ class ModelSet:
         )
 
 
-def load(kind: str, name: str | Path, *, revision: str | None = None) -> LoadedModel:
+def load(task: Task, name: str | Path, *, revision: str | None = None) -> LoadedModel:
     """Load a model.
 
     Args:
-        kind: one of `KINDS`.
+        task: what it is for.
         name: a shipped model, a directory, or a Hub id.
         revision: of a Hub id: branch, tag or commit.
 
     Raises:
         BadCheckpoint: naming what is wrong with it.
     """
-    return load_folder(kind, str(name), checkpoints.find(name, revision=revision))
+    return load_folder(task, str(name), checkpoints.find(name, revision=revision))
 
 
-def load_folder(kind: str, name: str, folder: Path) -> LoadedModel:
-    """Load a model that is there already; arguments and errors as of `load`."""
-    key = name if kind == "captioner" else kind
-    if kind == "vqa" and checkpoints.type_of(folder) in TRANSFORMERS:
+def load_folder(task: Task, name: str, folder: Path) -> LoadedModel:
+    """Load a model that is on this machine.
+
+    Args:
+        task: what it is for.
+        name: by which it was asked for.
+        folder: of its checkpoint.
+
+    Raises:
+        BadCheckpoint: naming what is wrong with it.
+    """
+    key = name if task is CAPTION else task.key
+    if task is ANSWER and checkpoints.type_of(folder) in TRANSFORMERS:
         answerer = TransformersAnswerPipeline.load(folder)
-        return LoadedModel(kind, key, name, answerer, answerer.network, folder)
-    network_type, calls = KINDS[kind]
-    network = checkpoints.load_as(network_type, folder)
-    return LoadedModel(kind, key, name, calls(network), network, folder)
+        return LoadedModel(task, key, name, answerer, answerer.network, folder)
+    network = checkpoints.load_as(task.network, folder)
+    return LoadedModel(task, key, name, task.run(network), network, folder)

@@ -108,6 +108,6 @@ class Loader:
 
     def _load(self, place: int, name: str, folder: Path) -> model_set.LoadedModel:
         try:
-            return model_set.load_folder(self.engine.parts[place].kind, name, folder)
+            return model_set.load_folder(self.engine.parts[place].task, name, folder)
         except BadCheckpoint as error:  # where the cache lies is nobody's business
             raise BadCheckpoint(str(error).replace(str(folder), repr(name))) from error

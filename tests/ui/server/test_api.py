@@ -29,8 +29,9 @@ from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
 
 from saliency import METHODS
-from ui.server import gradio_patches, security
+from ui.server import gradio_patches
 from vqa.engine import Engine
+from vqa.tasks import ENDPOINTS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
@@ -140,7 +141,7 @@ def test_exactly_five_endpoints_are_public_and_documented(demo):
     info = httpx.get(api(demo, "info")).json()
     assert list(info["named_endpoints"]) == [f"/{name}" for name in NAMES]
     assert info["unnamed_endpoints"] == {}
-    assert sorted(NAMES) == sorted(security.PUBLIC)
+    assert sorted(NAMES) == sorted(ENDPOINTS)
     for endpoint in info["named_endpoints"].values():
         assert endpoint["description"].endswith(".")
         assert all(parameter["type"]["type"] for parameter in endpoint["parameters"])

@@ -19,15 +19,14 @@ from ui.presenters import why as why_presenter
 from ui.sections import why
 from ui.tabs import gaze, models
 from vqa import checkpoints
-from vqa.checkpoints.results import MAIN, measured
+from vqa.checkpoints.results import measured
 from vqa.engine import Engine
-from vqa.models import MODELS
 from vqa.pipelines import model_set
 from vqa.serving.hot_swap import Loader
+from vqa.tasks import ANSWER, BY_MODEL_TYPE, CAPTION
 
 CAT = str(EXAMPLES[0].path)
 SHIPPED = sorted(path.parent.name for path in checkpoints.SHIPPED.glob("*/metrics.json"))
-KIND = {"answerer": "vqa", "captioner": "captioner", "gaze": "gaze", "emoji": "emoji"}
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +36,10 @@ def vilt(tmp_path_factory):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_model_is_told_with_its_size_and_its_numbers(name):
-    kind = KIND[checkpoints.type_of(checkpoints.SHIPPED / name)]
-    part = model_set.load(kind, name)
+    task = BY_MODEL_TYPE[checkpoints.type_of(checkpoints.SHIPPED / name)]
+    part = model_set.load(task, name)
     entry, (card, text) = model_cards.entry(part), model_cards.card(part)
-    main, names = MAIN[checkpoints.type_of(part.folder)]
-    result = checkpoints.read_metrics(name)[main]
+    names, result = task.metrics, checkpoints.read_metrics(name)[task.key]
     assert [number["name"] for number in entry["numbers"]] == list(names.values())
     shown = [float(number["value"]) for number in entry["numbers"]]
     assert shown == pytest.approx([result["metrics"][key] for key in names], rel=1e-3)
@@ -54,13 +52,9 @@ def test_a_shipped_model_is_told_with_its_size_and_its_numbers(name):
     assert not re.search(r"\]\((?!https://)|!\[", card)
 
 
-def test_every_kind_of_model_has_numbers_that_it_is_judged_by():
-    assert set(MAIN) == set(MODELS)
-
-
 def test_a_card_that_is_not_ours_stays_text_and_is_cut_where_it_has_no_end(tmp_path):
     folder = checkpoints.save(tiny_answerer(), tmp_path / "vqa")
-    part = model_set.load("vqa", folder)
+    part = model_set.load(ANSWER, folder)
     assert model_cards.card(part) == ("It comes without a card.", "")
     said = "# A model\n\n<img src=x onerror=alert(1)> ![](https://example.com/a.png)\n"
     (folder / "README.md").write_text(said)
@@ -89,11 +83,11 @@ def test_numbers_that_are_not_told_as_ours_are_none(tmp_path, told):
     assert measured(folder) is None
     (folder / "metrics.json").write_text(told)
     assert measured(folder) is None
-    assert model_cards.entry(model_set.load("vqa", folder))["where"] == "No numbers came with it"
+    assert model_cards.entry(model_set.load(ANSWER, folder))["where"] == "No numbers came with it"
 
 
 def test_a_model_of_transformers_is_called_by_its_kind(vilt):
-    entry = model_cards.entry(model_set.load("vqa", vilt))
+    entry = model_cards.entry(model_set.load(ANSWER, vilt))
     assert (entry["does"], entry["numbers"]) == ("Answers questions · ViLT", [])
 
 
@@ -140,7 +134,7 @@ def test_an_answer_of_a_model_that_is_gone_is_not_explained_by_another(vilt, tin
         run = why._run(section, engine, asked, why_presenter.explain, "gradient")
         return [state async for state in run]
 
-    engine.replace(0, model_set.load("vqa", vilt))
+    engine.replace(0, model_set.load(ANSWER, vilt))
     (only,) = asyncio.run(states(asked))
     assert only[section.line] == answers.REPLACED
     again = conversation.reply(engine, CAT, "what color is it?").grounds
@@ -172,7 +166,7 @@ def test_a_gaze_tab_without_a_gaze_model_any_more_says_so(vilt):
     engine = Engine(tiny_answerer(gaze=tiny_gaze().config, fusion="gated"))
     (look,) = (fn.fn for fn in built(engine).fns.values() if fn.name == "look")
     assert answers.plain(gaze.NO_GAZE) not in look(CAT, "").values()
-    engine.replace(0, model_set.load("vqa", vilt))
+    engine.replace(0, model_set.load(ANSWER, vilt))
     assert answers.plain(gaze.NO_GAZE) in look(CAT, "").values()
 
 
@@ -181,7 +175,7 @@ def test_a_captioner_that_is_replaced_keeps_its_place_in_the_menu(tmp_path):
     assert captions.labels(engine) == [("LSTM", "words")]
     other = checkpoints.save(tiny_captioner(1, decoder="bilstm"), tmp_path / "other")
     told = captions.describe(engine, captions.CaptionRequest(CAT, "", "words", 1))
-    engine.replace(1, model_set.load("captioner", other))
+    engine.replace(1, model_set.load(CAPTION, other))
     assert captions.labels(engine) == [("BiLSTM", "words")]
     assert told.by() is None or told.by() is not engine.caption_pipeline("words")
     assert captions.describe(engine, captions.CaptionRequest(CAT, "", "words", 1)).caption.text

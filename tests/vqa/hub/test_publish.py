@@ -239,7 +239,7 @@ def test_a_space_has_what_it_needs_and_no_more(writer, tmp_path):
 def test_a_space_loads_the_models_it_names(tmp_path, monkeypatch):
     monkeypatch.setattr(app, "MODELS", tmp_path / "models.json")
     shipped = app.default_models()
-    assert shipped["vqa"] == "vqa"
+    assert shipped["vqa"] == ["vqa"]
     assert "captioner" in shipped["captioner"]
     (tmp_path / "models.json").write_text('{"gaze": "org/gaze", "captioner": "org/words"}')
-    assert app.default_models() == shipped | {"gaze": "org/gaze", "captioner": ["org/words"]}
+    assert app.default_models() == shipped | {"gaze": ["org/gaze"], "captioner": ["org/words"]}

@@ -19,6 +19,7 @@ from vqa.errors import BadCheckpoint
 from vqa.pipelines import model_set
 from vqa.pipelines.nearest_texts import Neighbours, open_sentences
 from vqa.serving.hot_swap import Loader
+from vqa.tasks import ANSWER
 
 PICTURE = draw("red", "square")
 QUESTION = "what color is it?"
@@ -255,18 +256,18 @@ def test_the_old_model_is_freed(hub, loader, folders, kind):
 
 def test_what_has_begun_ends_with_the_model_that_it_began_with(engine, folders):
     begun, expected = engine.now(), engine.answer(PICTURE, QUESTION).top
-    other = model_set.load("vqa", folders["other-vqa"])
+    other = model_set.load(ANSWER, folders["other-vqa"])
     engine.replace(ANSWERS, other)
     assert begun.answer(PICTURE, QUESTION).top == expected
     assert engine.answer(PICTURE, QUESTION).top != expected
-    with pytest.raises(ValueError, match="a gaze cannot take the place of a vqa"):
+    with pytest.raises(ValueError, match="a model for 'gaze' cannot replace one for 'answer'"):
         engine.replace(ANSWERS, engine.parts[LOOKS])
 
 
 def test_threads_get_the_answer_of_the_old_or_of_the_new_model_while_it_is_replaced(
     engine, folders
 ):
-    other = model_set.load("vqa", folders["vilt"])
+    other = model_set.load(ANSWER, folders["vilt"])
     both = {engine.answer(PICTURE, QUESTION).top, other.model.answer(PICTURE, QUESTION).top}
     replaced, seen = threading.Event(), set()
 
