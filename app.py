@@ -65,7 +65,7 @@ def create_demo(
     with gr.Blocks(title=theme.TITLE, analytics_enabled=False, delete_cache=age) as demo:
         api.build(engine)  # first: what comes later under the same name gets another
         gr.Markdown(f"# {theme.TITLE}\n{theme.SUBTITLE}", elem_id="head")
-        tabs = {"Ask": ask.build}
+        tabs: dict[str, Callable[[Engine], Any]] = {"Ask": ask.build}
         if engine.caption_pipelines:
             tabs["Caption"] = caption.build
         if engine.gaze_pipeline is not None:

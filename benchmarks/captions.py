@@ -113,7 +113,7 @@ def whole_step(model: Captioner, look: ProjectedImage) -> Callable[[], Tensor]:
     cell = nn.LSTMCell(size, config.hidden_dim)
     words = torch.full((BEAM,), model.end)
     summary = look.summary.expand(BEAM, -1)
-    decoder = model.decoders[0]
+    decoder: Any = model.decoders[0]
 
     def steps() -> Tensor:
         """All steps."""

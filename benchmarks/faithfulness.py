@@ -21,7 +21,7 @@ import random
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ from vqa.engine import Engine
 RANDOM = 3  # random maps a picture; their mean counts
 STEPS = 10  # of a curve
 COVERS = 3  # random places to which the hottest tenth is moved
-KINDS = ("deletion", "insertion")
+KINDS: tuple[Literal["deletion", "insertion"], ...] = ("deletion", "insertion")
 OPTIONS: dict[str, dict[str, Any]] = {"lime": {"samples": 300}}  # elsewhere the defaults
 DRAWS = 10_000  # of the bootstrap
 Asked = tuple[bytes, dict[str, str]]  # a picture, and a question on it
@@ -135,7 +135,7 @@ def rests_on_picture(picture: bytes, question: dict[str, str]) -> bool:
     flat = pixels.mean(dim=(2, 3), keepdim=True).expand_as(pixels)
     with torch.no_grad():
         best = scorer(torch.cat([pixels, flat])).argmax(dim=1).tolist()
-    return best[0] != best[1]
+    return bool(best[0] != best[1])
 
 
 def measure(picture: bytes, question: dict[str, str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,10 +51,10 @@ def one(emoji_pipeline: EmojiPipeline, texts: list[str], head: str) -> dict[str,
     """Median milliseconds of a call, from text to feeling, and of the network in it."""
     calls, networks = [], []
     for text in texts[:500]:
-        calls.append(timed(lambda text=text: emoji_pipeline.emoji(text, head))[1])
+        calls.append(timed(partial(emoji_pipeline.emoji, text, head))[1])
         phrases = emoji_pipeline.model.phrases([tokenize(text)])
         with torch.inference_mode():
-            networks.append(timed(lambda given=phrases: emoji_pipeline.model(given, head))[1])
+            networks.append(timed(partial(emoji_pipeline.model, phrases, head))[1])
     medians = [round(statistics.median(times[WARM_UP:]), 2) for times in (calls, networks)]
     return dict(zip(("milliseconds", "network"), medians, strict=True))
 

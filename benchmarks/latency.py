@@ -16,7 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from vqa.engine import Engine
 from vqa.models import Answerer
 from vqa.preprocessing import images
 
+Result = TypeVar("Result")
 RESULTS = Path(__file__).parent / "results.json"
 WARM_UP = 10
 Timings = dict[str, list[float]]
@@ -76,7 +77,7 @@ def measure(engine: Engine, picture: bytes, first: str, second: str) -> dict[str
     def bare() -> Tensor:
         image = Image.open(io.BytesIO(picture)).convert("RGB").resize((size, size), 2)
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
-        cells = model.encode(pixels).cells
+        cells: Tensor = model.encode(pixels).cells
         model(cells, ids[0], owner)
         return cells
 
@@ -120,7 +121,7 @@ def large_photo(size: int, repeats: int = 50) -> list[float]:
     return [milliseconds for _, milliseconds in calls]
 
 
-def timed(call: Callable[[], Tensor]) -> tuple[Tensor, float]:
+def timed(call: Callable[[], Result]) -> tuple[Result, float]:
     """A call's result and its wall time in milliseconds."""
     start = time.perf_counter()
     result = call()

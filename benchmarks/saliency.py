@@ -100,7 +100,8 @@ def contests(scorer: nn.Module) -> Iterator[Contest]:
 
     def forward() -> Tensor:
         with torch.inference_mode():
-            return scorer(pixels)
+            scores: Tensor = scorer(pixels)
+            return scores
 
     def backward() -> Tensor:
         leaf = pixels.clone().requires_grad_()
@@ -143,7 +144,7 @@ class Brightness(nn.Module):
 def limes(scorer: nn.Module, pixels: Tensor) -> Iterator[Contest]:
     """LIME with the same superpixels: without the model's time, a further target, and whole."""
     segments = lime_image.superpixels(pixels[0].permute(1, 2, 0).numpy())
-    shared = {"segmentation": segments}
+    shared: dict[str, Any] = {"segmentation": segments}
 
     def ours(network: nn.Module, samples: int) -> Call:
         return lambda: explain(network, pixels, [0], "lime", samples=samples, **shared)

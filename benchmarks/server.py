@@ -102,7 +102,7 @@ def serving(
     with tempfile.TemporaryDirectory() as uploads, tempfile.TemporaryFile() as log:
         changed = os.environ | {"TMPDIR": uploads} | (environment or {})
         since = time.monotonic()
-        pipes = {"stdout": log, "stderr": subprocess.STDOUT}
+        pipes: dict[str, Any] = {"stdout": log, "stderr": subprocess.STDOUT}
         with subprocess.Popen(command, cwd=ROOT, env=changed, **pipes) as process:
             server = Server(process, port, log)
             try:

@@ -14,8 +14,9 @@ from typing import Any
 
 from benchmarks.latency import RESULTS
 from saliency.registry import METHODS, table
-from training.card import ABLATION, COLUMNS, LABELS
+from training.card import ABLATION, LABELS
 from vqa.checkpoints.layout import SHIPPED
+from vqa.tasks import ANSWER
 
 README = RESULTS.parents[1] / "README.md"
 COVERS = ("changed", "moved changed")
@@ -85,7 +86,7 @@ def speed(tasks: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:
     for network, contests in tasks.items():
         for task, rows in contests.items():
             ours = rows["ours"]
-            others = {name: row for name, row in rows.items() if name != "ours"} or {"": None}
+            others = {name: row for name, row in rows.items() if name != "ours"} or {"": {}}
             for name, row in others.items():
                 theirs = f"{row['wall']:.2f} | {row['wall ratio']:.2f}" if row else " | "
                 label = "the bare passes" if name == "bare" else name
@@ -104,7 +105,7 @@ def latency(milliseconds: dict[str, dict[str, float]]) -> str:
 
 def answers() -> str:
     """The shipped answerer beside its ablations, as its card has them."""
-    columns = COLUMNS["answerer"]
+    columns = ANSWER.columns
     lines = [f"| | {' | '.join(columns)} |".replace("_", " "), "|---" * (len(columns) + 1) + "|"]
     for name, result in _results("vqa").items():
         if not name.startswith(ABLATION):

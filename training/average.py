@@ -42,7 +42,7 @@ def average(before: Path, after: Sequence[Path], weight: float, output_dir: Path
     """
     if not 0 <= weight <= 1:
         raise BadSettings(f"weight must be between 0 and 1, it is {weight}")
-    found = checkpoints.load(before)
+    found: Any = checkpoints.load(before)
     first = found.state_dict()
     others = [_like(found, before, folder).state_dict() for folder in after]
     found.load_state_dict(

@@ -21,7 +21,8 @@ from safetensors import safe_open
 
 from training.cards import example
 from training.cards.recipe import lineage
-from vqa.hub.publish import CARD, EVALUATED, EXAMPLE
+from vqa.checkpoints.layout import CARD
+from vqa.hub.publish import EVALUATED, EXAMPLE
 from vqa.tasks import BY_MODEL_TYPE
 
 TEMPLATES = Path(__file__).parent / "cards"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -83,7 +84,10 @@ def build(config: TrainConfig, corpus: Corpus) -> Captioner:
     if config.start:
         # One that had one LSTM may get the other; it keeps both if it had both.
         added = {"decoder": config.decoder, "backward_dim": config.backward_dim}
-        return go_on(Captioner, config, **(added if config.decoder == "bilstm" else {}))
+        captioner: Captioner = go_on(
+            Captioner, config, **(added if config.decoder == "bilstm" else {})
+        )
+        return captioner
     words = build_vocabulary(corpus, config.word_min_count)
     encoder = start_encoder(config.encoder, config.reads())
     shared = {name: getattr(config, name) for name in (*SIZES, "dropout")}
@@ -133,17 +137,20 @@ def _read(config: TrainConfig) -> tuple[Corpus, Corpus]:
 
 
 def _run_stage(
-    stage: str, epochs: int, model: Captioner, corpora: tuple[Corpus, Corpus], run: Run
+    stage: str, epochs: int, model: Captioner, corpora: tuple[Corpus, Corpus], run: Run[TrainConfig]
 ) -> tuple[Captioner, Progress]:
     """One stage, from the model it is given to the best model it saw."""
     config, frozen = run.config, stage != "tune"
-    assert isinstance(config, TrainConfig)
     cells: list[list[np.ndarray]] = [[], []]
     if frozen:
         model.encoder.freeze(model.encoder.config.stride)
         cache = Path(config.cache_dir).expanduser()
         with run.accelerator.main_process_first(), run.accelerator.autocast():
-            learnt = {"mirrors": corpora[0].mirrors(), "views": config.views, "seed": config.seed}
+            learnt: dict[str, Any] = {
+                "mirrors": corpora[0].mirrors(),
+                "views": config.views,
+                "seed": config.seed,
+            }
             cells = [
                 encode_rows(model, corpora[0].rows, cache, **learnt),
                 encode_rows(model, corpora[1].rows, cache),

@@ -13,10 +13,9 @@ Run the same command again to resume; on several processes run it under `torchru
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch.utils.data import ConcatDataset
 
 from training.core.config import BadSettings, RunConfig, flag
 from training.core.finetuning import parameter_groups, start_encoder, thaw
@@ -26,7 +25,7 @@ from training.data.decoding import first_pixels
 from training.data.fixation_set import GazeSet
 from training.tasks.gaze import MEASURES, TERMS, GazeLoss, GazeTask
 from vqa import checkpoints
-from vqa.data.image_dataset import open_rows
+from vqa.data.image_dataset import ImageRecord, chain_rows, open_rows
 from vqa.models import GazeConfig, GazeModel
 
 SIZES = ("channels", "finest", "output")
@@ -99,7 +98,7 @@ def train(config: TrainConfig) -> Path:
     return run.end(checkpoints.load_as(GazeModel, task.best), progress.cpu_seconds)
 
 
-def _read(config: TrainConfig) -> tuple[ConcatDataset, ConcatDataset]:
+def _read(config: TrainConfig) -> tuple[Sequence[ImageRecord], Sequence[ImageRecord]]:
     """Training and validation rows, read lazily."""
     learnt = [
         open_rows(config.data, split, needs="fixations") for split in config.train_splits.split(",")
@@ -110,7 +109,7 @@ def _read(config: TrainConfig) -> tuple[ConcatDataset, ConcatDataset]:
     ]
     validation = open_rows(config.data, config.validation_split, needs="fixations")
     check_splits(config.data, learnt[0], validation)
-    return ConcatDataset(learnt), ConcatDataset([validation])
+    return chain_rows(learnt), validation
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import ConcatDataset
 
 from training.core.config import BadSettings, HeadFirstConfig, flag
 from training.core.encoder_init import side_by_side, standardise
@@ -37,7 +36,7 @@ from training.tasks.answering import AnswerLoss, AnswerTask, fit_temperature
 from training.tasks.concepts import learn_concepts
 from training.tasks.object_loss import object_loss
 from vqa import checkpoints
-from vqa.data.image_dataset import ImageRecord, open_rows
+from vqa.data.image_dataset import ImageDataset, ImageRecord, open_rows
 from vqa.errors import BadData
 from vqa.models import Answerer, AnswererConfig, GazeModel
 from vqa.models.answerer import CONTROLS, FUSIONS
@@ -126,11 +125,12 @@ def _see(config: TrainConfig, rows: Sequence[ImageRecord]) -> Encoder:
 def build(config: TrainConfig, rows: TrainingRows) -> Answerer:
     """The answerer to go on from, or a fresh one for the rows, on a pretrained encoder."""
     if config.start:
-        return go_on(Answerer, config)
+        answerer: Answerer = go_on(Answerer, config)
+        return answerer
     counts = (config.word_min_count, config.answer_min_count)
     words, answers = build_vocabularies(rows, *counts, config.weights())
     encoder = _see(config, rows)
-    sizes = {"num_words": len(words), "num_answers": len(answers)}
+    sizes: dict[str, Any] = {"num_words": len(words), "num_answers": len(answers)}
     kept = (*SIZES, "dropout", "fusion", "wrong_gaze")
     shared: dict[str, Any] = {name: getattr(config, name) for name in kept}
     gaze = checkpoints.load_as(GazeModel, config.gaze) if config.gaze else None
@@ -161,7 +161,9 @@ def _draw_controls(model: Answerer, rows: Sequence[ImageRecord]) -> None:
     if not seen:
         raise BadData("no picture decodes")
     pixels = torch.cat([seen[i % len(seen)] for i in range(CONTROLS)])
-    right = [model.looks(part, model.encoder.grid_size, wrong=False) for part in pixels.split(16)]
+    right = [
+        model.looks(part, model.encoder.grid_size, wrong=False) for part in torch.split(pixels, 16)
+    ]
     model.controls.copy_(torch.cat(right))
 
 
@@ -183,7 +185,7 @@ def train(config: TrainConfig) -> Path:
     cpu_seconds = 0.0
     if config.concept_epochs:
         (cells,) = _encode(model, rows[:1], run, config.views)
-        schedule = {"epochs": config.concept_epochs, "lr": config.head_lr}
+        schedule: dict[str, Any] = {"epochs": config.concept_epochs, "lr": config.head_lr}
         cpu_seconds = learn_concepts(model, rows[0], rows[0].seen(), cells, run, **schedule)
     for stage, epochs in stages.items():
         if epochs:
@@ -195,16 +197,25 @@ def train(config: TrainConfig) -> Path:
     return run.end(model, cpu_seconds)
 
 
-class TrainingRows(ConcatDataset):
-    """Training rows of several folders."""
+class TrainingRows(ImageDataset):
+    """Training rows of several folders, in one sequence.
+
+    Args:
+        parts: the rows of each folder, with what is known besides of their pictures.
+    """
+
+    def __init__(self, parts: Sequence[MoreQuestions]) -> None:
+        self.parts = parts
+        places = [(part, place) for part in parts for place in range(len(part))]
+        super().__init__(places, lambda _, pair: pair[0][pair[1]])
 
     def objects(self) -> list[set[str] | None]:
         """What can be seen in each picture; None where nobody looked."""
-        return [seen for part in self.datasets for seen in part.objects()]
+        return [seen for part in self.parts for seen in part.objects()]
 
     def seen(self) -> list[Seen]:
         """What captions and objects tell of each picture."""
-        return [seen for part in self.datasets for seen in part.seen()]
+        return [seen for part in self.parts for seen in part.seen()]
 
 
 def _read(config: TrainConfig) -> tuple[TrainingRows, Sequence[ImageRecord]]:
@@ -230,7 +241,7 @@ def _run_stage(
     epochs: int,
     model: Answerer,
     rows: tuple[TrainingRows, Sequence[ImageRecord]],
-    run: Run,
+    run: Run[TrainConfig],
 ) -> tuple[Answerer, Progress]:
     """One stage, from the model it is given to the best model it saw."""
     config, accelerator = run.config, run.accelerator
@@ -274,7 +285,7 @@ def _run_stage(
 
 
 def _encode(
-    model: Answerer, rows: tuple[Sequence[ImageRecord], ...], run: Run, views: int
+    model: Answerer, rows: tuple[Sequence[ImageRecord], ...], run: Run[TrainConfig], views: int
 ) -> list[list[np.ndarray]]:
     """The grids of all pictures, of the first rows so many views; a blind model's are all alike."""
     if model.config.blind:
@@ -282,13 +293,15 @@ def _encode(
         return [[np.broadcast_to(one, (len(part), *one.shape[1:]))] for part in rows]
     cache, (learnt, *others) = Path(run.config.cache_dir).expanduser(), rows
     mirrors = [all(map(survives_mirror, row.questions)) for row in learnt] if views > 1 else []
-    further = {"mirrors": mirrors, "views": views, "seed": run.config.seed}
+    further: dict[str, Any] = {"mirrors": mirrors, "views": views, "seed": run.config.seed}
     with run.accelerator.main_process_first(), run.accelerator.autocast():
         first = encode_rows(model, learnt, cache, **further)
         return [first, *(encode_rows(model, part, cache) for part in others)]
 
 
-def _looks(model: Answerer, rows: tuple[Sequence[ImageRecord], ...], run: Run) -> np.ndarray:
+def _looks(
+    model: Answerer, rows: tuple[Sequence[ImageRecord], ...], run: Run[TrainConfig]
+) -> np.ndarray:
     """Where people look in the training pictures (P, h, w): the last entry of each cell."""
     shares = _encode(model, rows[:1], run, 1)[0][0][:, :, -1]
     return np.array(shares).reshape(len(shares), *model.encoder.grid_size)

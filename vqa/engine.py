@@ -195,7 +195,7 @@ class Engine(ModelSet):
         Raises:
             ValueError: if the engine has no emoji model.
         """
-        return self._emoji_pipeline().emoji(text, head, k=k)
+        return self.loaded_emoji_pipeline().emoji(text, head, k=k)
 
     def explain_emoji(
         self,
@@ -222,13 +222,18 @@ class Engine(ModelSet):
             BadText: if the text has no word or is too long, or the label is none of the head's.
             ValueError: if there is no such head or method, or no emoji model.
         """
-        emoji_pipeline = self._emoji_pipeline()
+        emoji_pipeline = self.loaded_emoji_pipeline()
         scorer, vectors, target = emoji_pipeline.to_explain(text, head, label)
         with emoji_pipeline.lock:
             (found,) = tokens.explain_tokens(scorer, vectors, [target], method, **options)
         return found
 
-    def _emoji_pipeline(self) -> EmojiPipeline:
+    def loaded_emoji_pipeline(self) -> EmojiPipeline:
+        """The emoji model.
+
+        Raises:
+            ValueError: if the engine has none.
+        """
         if (emoji_pipeline := self.emoji_pipeline) is None:
             raise ValueError("there is no emoji model: load the engine with one")
         return emoji_pipeline

@@ -95,7 +95,7 @@ def _caption(model: Any, picture: Image.Image) -> tuple[Image.Image, str]:
     words = f'the caption "{found.text}"'
     if found.attention is None:
         return side_by_side(picture, []), words
-    panel = top_panel(picture, found.attention, found.words, side=SIDE, columns=COLUMNS)
+    panel = top_panel(picture, list(found.attention), found.words, side=SIDE, columns=COLUMNS)
     return panel, f"{words}, each word over a copy with where the model looked for it"
 
 

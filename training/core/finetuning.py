@@ -72,7 +72,8 @@ def thaw(encoder: Encoder, config: RunConfig, pixels: list[Tensor]) -> None:
         pixels: pictures (1, 3, S, S) for the statistics of BatchNorm.
     """
     encoder.freeze(config.freeze_through)
-    encoder.to(memory_format=torch.channels_last)  # what convolutions like best
+    channels_last: dict[str, Any] = {"memory_format": torch.channels_last}
+    encoder.to(**channels_last)  # what convolutions like best
     if config.train_batch_norm:
-        unfold_batch_norm(encoder, torch.cat(pixels).split(32))
+        unfold_batch_norm(encoder, torch.split(torch.cat(pixels), 32))
         encoder.train_batch_norm = True

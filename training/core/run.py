@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -47,6 +47,9 @@ ELSEWHERE = (
 )  # settings that change no result
 
 
+Config = TypeVar("Config", bound=LoopConfig)
+
+
 class Model(Protocol):
     """What a training needs of a model."""
 
@@ -57,16 +60,16 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Generic[Config]):
     """A training under way."""
 
     accelerator: Accelerator
     work: Path  # its states, logs and best models so far
-    config: LoopConfig
+    config: Config
     team: Team
 
     @classmethod
-    def begin(cls, config: LoopConfig, name: str) -> Run:
+    def begin(cls, config: Config, name: str) -> Run[Config]:
         """Claim the folder beside `output_dir` and note what began; or go on with what is there.
 
         Raises:
@@ -234,7 +237,7 @@ class ModelTask(Task):
         """As of `Task`."""
         return dict(self.train.batch(samples))
 
-    def keep(self, model: nn.Module) -> None:
+    def keep(self, model: Any) -> None:
         """As of `Task`."""
         checkpoints.save(model, self.best)
 

@@ -9,12 +9,11 @@ from itertools import chain
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, Subset
 
 from training.data.augmentation import NO_FLIP
 from training.data.extra_annotations import ObjectLabels, read_annotations
 from training.data.image_set import PictureSet, pad
-from vqa.data.image_dataset import ImageRecord, open_rows
+from vqa.data.image_dataset import ImageRecord, chain_rows, open_rows, select_rows
 from vqa.errors import BadData
 from vqa.models import Captioner
 from vqa.models.captioner import END
@@ -35,7 +34,7 @@ class Corpus:
         return [not NO_FLIP & {*chain(*texts)} for texts in self.captions]
 
     def __add__(self, other: Corpus) -> Corpus:
-        rows = ConcatDataset([self.rows, other.rows])
+        rows = chain_rows([self.rows, other.rows])
         return Corpus(rows, self.captions + other.captions, self.objects + other.objects)
 
 
@@ -62,7 +61,7 @@ def read_corpus(data: str, split: str, *, share: float = 1.0, seed: int = 0) -> 
     drawn = np.random.default_rng(seed).permutation(kept)[: max(1, round(share * len(kept)))]
     places = sorted(drawn.tolist())
     return Corpus(
-        Subset(rows, places), [texts[place] for place in places], [found[p][1] for p in places]
+        select_rows(rows, places), [texts[place] for place in places], [found[p][1] for p in places]
     )
 
 

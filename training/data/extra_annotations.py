@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -78,7 +78,7 @@ class MoreQuestions(Sequence[ImageRecord]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, place: int) -> ImageRecord:
+    def __getitem__(self, place: int) -> ImageRecord:  # type: ignore[override]  # no slices
         row = self.rows[place]
         return replace(row, questions=(*row.questions, *self.more.get(place, ())))
 
@@ -141,10 +141,10 @@ def _questions(data: str, weights: Mapping[str, float]) -> dict[int | str, list[
     return found
 
 
-def _read(file: Path) -> list[dict]:
+def _read(file: Path) -> list[dict[str, Any]]:
     from pyarrow import parquet
 
-    return parquet.read_table(file).to_pylist() if file.is_file() else []
+    return list(parquet.read_table(file).to_pylist()) if file.is_file() else []
 
 
 class ObjectLabels:

@@ -102,7 +102,7 @@ def _encoded(model: HasEncoder, path: Path, see: LoadPicture, num_rows: int) -> 
         _fill(cells, model, see)
         cells.flush()
         fresh.replace(path)
-    return np.load(path, mmap_mode="r")
+    return np.asanyarray(np.load(path, mmap_mode="r"))
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
@@ -37,6 +38,9 @@ from vqa.data.image_dataset import Question
 
 SOURCE = "captions"  # marks such questions
 Tokens = Sequence[str]
+
+Asked = TypeVar("Asked")
+Given = TypeVar("Given")
 
 
 def caption_questions(pictures: Sequence[Sequence[Tokens]], seed: int = 0) -> list[list[Question]]:
@@ -176,7 +180,7 @@ def _open(some: Sequence[_Reading]) -> list[tuple[str, str, str]]:
     return found
 
 
-def _agreed(pairs: Sequence[tuple]) -> list[tuple]:
+def _agreed(pairs: Sequence[tuple[Asked, Given]]) -> list[tuple[Asked, Given]]:
     """Pairs of what is asked about and its answer, where nothing else is answered."""
     answers = defaultdict(set)
     for asked, answer in pairs:

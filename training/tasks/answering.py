@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +40,7 @@ class AnswerLoss(nn.Module):
             cells = self.model.encode(batch["pixels"], batch.get("looks")).cells
         logits = self.model(cells, batch["ids"], batch["owner"]).logits
         each = -(batch["targets"] * logits.float().log_softmax(-1)).sum(1)
-        total = (batch["weights"] * each).sum()
+        total: Tensor = (batch["weights"] * each).sum()
         if self.objects is not None:
             seen = cells[..., : self.model.encoder.channels]  # without gaze
             total = total + self.objects(seen, batch["objects"])
@@ -62,13 +63,13 @@ class AnswerTask(ModelTask):
             right += graded[rows, logits.argmax(1)].sum().item()
             total += len(logits)
         sums = torch.tensor([right, total], device=self.accelerator.device)
-        right, total = self.accelerator.reduce(sums, "sum").tolist()
+        right, total = map(float, self.accelerator.reduce(sums, "sum").tolist())
         return right / max(total, 1)
 
 
 @torch.no_grad()
 def predict(
-    model: nn.Module, questions: QuestionSet, accelerator: Accelerator
+    model: Any, questions: QuestionSet, accelerator: Accelerator
 ) -> Iterator[tuple[Batch, Tensor]]:
     """Yield this process's share of the batches with their logits (Q, A), in eval mode."""
     model.eval()

@@ -202,7 +202,7 @@ class CaptionTask(ModelTask):
             for place, words in generate(model, self.validation, self.accelerator)
         ]
         scores = gather_object(scores)
-        return sum(scores) / max(1, len(scores))
+        return float(sum(scores)) / max(1, len(scores))
 
 
 @torch.no_grad()

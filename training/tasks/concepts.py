@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ class ConceptTask(ModelTask):
         for batch in _batches(self.validation, self.accelerator):
             sums += torch.stack([loss(batch), batch["count"]])
         total, count = self.accelerator.reduce(sums, "sum").tolist()
-        return -total / max(count, 1)
+        return -float(total / max(count, 1))
 
 
 def learn_concepts(
@@ -58,7 +59,7 @@ def learn_concepts(
     rows: Sequence[ImageRecord],
     seen: Sequence[Seen],
     cells: list[np.ndarray],
-    run: Run,
+    run: Run[Any],
     *,
     epochs: int,
     lr: float,

@@ -98,4 +98,4 @@ class GazeTask(ModelTask):
             values = self.measure(maps, density(counts), counts)
             total += (float(values.sum()), len(values))
         summed, count = accelerator.reduce(torch.tensor(total, device=device), "sum").tolist()
-        return summed / max(count, 1)
+        return float(summed / max(count, 1))

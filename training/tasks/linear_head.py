@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from training.data.text_set import TextSet
 from training.tasks.emoji import guesses
@@ -88,9 +89,9 @@ def _fit(
             rarer = {"class_weight": {1: weight}, "random_state": learnt.seed}
             machine = LinearSVC(C=c, max_iter=10_000, **rarer)
             machine.fit(features, marks[:, label])
-            found = torch.from_numpy(machine.coef_[0] * weights)
-            model.wide.weight[1:, columns.start + label] = found.float()
-            model.heads[head].bias[label] += float(machine.intercept_[0])
+            coefficients = torch.from_numpy(machine.coef_[0] * weights)
+            model.wide.weight[1:, columns.start + label] = coefficients.float()
+            _bias(model, head)[label] += float(machine.intercept_[0])
 
 
 def _counted(model: EmojiModel, texts: Sequence[Sequence[Token]]) -> csr_matrix:
@@ -105,6 +106,12 @@ def _counted(model: EmojiModel, texts: Sequence[Sequence[Token]]) -> csr_matrix:
     lengths = np.array([max(1, len(tokens)) for tokens in texts])
     values = (known[found] == flat) / np.sqrt(lengths[rows])
     return csr_matrix((values, (rows, found)), shape=(len(texts), len(known)))
+
+
+def _bias(model: EmojiModel, head: str) -> Tensor:
+    linear = model.heads[head]
+    assert isinstance(linear, nn.Linear)
+    return linear.bias
 
 
 def _columns(model: EmojiModel, head: str) -> slice:
@@ -128,5 +135,5 @@ def _share(whole: EmojiModel, deep: EmojiModel, validation: TextSet) -> None:
     for head in whole.config.heads:
         share = shares.get(head, other)
         whole.wide.weight[:, _columns(whole, head)] *= share
-        bias, before = whole.heads[head].bias, deep.heads[head].bias
+        bias, before = _bias(whole, head), _bias(deep, head)
         bias.copy_(before + share * (bias - before))

@@ -32,7 +32,7 @@ Tell = Callable[[dict[str, Any]], None]
 class CaptionRequest(NamedTuple):
     """What is to be described, and how."""
 
-    path: str | None  # of the picture, None if there is none yet
+    path: str  # of the picture; empty if there is none yet
     start: str | None  # what the caption begins with
     model: str  # its key in the engine
     beam: int
@@ -108,7 +108,7 @@ def explain(engine: Engine, told: CaptionResult, method: str, tell: Tell) -> Non
             tell({"status": widgets.at(done, total, f"{label}: {done} of {total}")})
 
         tell({"status": widgets.at(0, 1, label)})
-        given = {"method": method, "model": told.model, "progress": progress}
+        given: dict[str, Any] = {"method": method, "model": told.model, "progress": progress}
         given |= LIVE.get(method, {})
         found = engine.explain_caption(told.path, told.caption.words, **given)
         made = drawn(picture_of(told.path, SIDE), told.caption, found, label)

@@ -158,7 +158,8 @@ def shown(engine: Engine, path: str) -> tuple[Turn, tuple[str, ...]]:
         return Turn(PICTURE, path, example.label, READY, thumb=thumb), _invited(
             engine, example.questions
         )
-    said, asked = READY, ANY_PICTURE[1:]
+    said = READY
+    asked: tuple[str, ...] = ANY_PICTURE[1:]
     if engine.caption_pipelines:
         caption = engine.caption(path).text
         said = f"I see {caption}. {READY}"
@@ -189,16 +190,20 @@ def reply(engine: Engine, path: str, question: str, people: HumanGaze | None = N
         people = None
     elif people is None or people.by() is not engine.gaze_pipeline:
         people = HumanGaze(_smaller(engine.gaze(path)), weakref.ref(engine.gaze_pipeline))
-    turn = _REPLIES[to](engine, Turn(to, path, question, "", people=people))
+    turn, grounds = _REPLIES[to](engine, Turn(to, path, question, "", people=people))
     return replace(
         turn,
+        grounds=grounds,
         notes=tuple(filter(None, (*turn.notes, rule))),
         reaction=reaction(engine, question),
-        thumb=_thumb(path, turn.grounds.map),
+        thumb=_thumb(path, grounds.map),
     )
 
 
-def _answer(engine: Engine, turn: Turn) -> Turn:
+Reply = tuple[Turn, Evidence]  # an answered turn, still without its evidence, and that evidence
+
+
+def _answer(engine: Engine, turn: Turn) -> Reply:
     found = engine.answer(turn.path, turn.question)
     line = gaze_presenter.compared(turn.people.map, found) if turn.people else ""
     grounds = Evidence(
@@ -213,21 +218,22 @@ def _answer(engine: Engine, turn: Turn) -> Turn:
     )
     sure, unknown = f"{percent(found.probability)} sure", answers.unknown_words(found)
     notes = (unknown, answers.fits(found))
-    return replace(turn, said=found.text, sure=sure, notes=notes, grounds=grounds)
+    return replace(turn, said=found.text, sure=sure, notes=notes), grounds
 
 
-def _caption(engine: Engine, turn: Turn) -> Turn:
+def _caption(engine: Engine, turn: Turn) -> Reply:
     caption = engine.caption(turn.path)
-    return replace(turn, said=_sentence(caption.text), grounds=_looked(caption))
+    return replace(turn, said=_sentence(caption.text)), _looked(caption)
 
 
-def _gaze(engine: Engine, turn: Turn) -> Turn:
-    grounds = Evidence(turn.people.map, "Where people would look")
-    said = overlay.describe(turn.people.map).partition(",")[0]
-    return replace(turn, said=_sentence(said), grounds=grounds)
+def _gaze(engine: Engine, turn: Turn) -> Reply:
+    people = turn.people.map if turn.people else _smaller(engine.gaze(turn.path))
+    grounds = Evidence(people, "Where people would look")
+    said = overlay.describe(people).partition(",")[0]
+    return replace(turn, said=_sentence(said)), grounds
 
 
-def _feeling(engine: Engine, turn: Turn) -> Turn:
+def _feeling(engine: Engine, turn: Turn) -> Reply:
     caption = engine.caption(turn.path)
     found = engine.emoji(caption.text)
     heaviest = max(weight for _, weight in found.word_weights) or 1
@@ -238,10 +244,10 @@ def _feeling(engine: Engine, turn: Turn) -> Turn:
     said = found.emoji if found.emoji == found.label else f"{found.emoji} {found.label}"
     notes = (f'The caption: "{caption.text}"',)
     sure = f"{percent(found.probability)} sure"
-    return replace(turn, said=said, sure=sure, notes=notes, grounds=grounds)
+    return replace(turn, said=said, sure=sure, notes=notes), grounds
 
 
-_REPLIES: dict[str, Callable[[Engine, Turn], Turn]] = {
+_REPLIES: dict[str, Callable[[Engine, Turn], Reply]] = {
     router.ANSWERER: _answer,
     router.CAPTIONER: _caption,
     router.GAZE: _gaze,

@@ -178,7 +178,8 @@ def _heat(found: Explanation, size: tuple[int, int], scale: float | None) -> str
 def _drawn(found: Explanation) -> NDArray[np.float32]:
     """A map as means of small cells: of one that changes from pixel to pixel, nothing was seen."""
     values = torch.from_numpy(found.drawable)[None]
-    cells = [min(side, _CELLS) for side in found.map.shape]
+    height, width = found.map.shape
+    cells = min(height, _CELLS), min(width, _CELLS)
     return torch.nn.functional.adaptive_avg_pool2d(values, cells)[0].numpy()
 
 

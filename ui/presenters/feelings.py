@@ -43,10 +43,12 @@ def bars(found: Feeling) -> dict[str, float]:
     return {labelled(name): p for name, p in found.top}
 
 
-def shades(text: str, found: Feeling, why: TokenExplanation) -> list[tuple[str, float | None]]:
+def shades(
+    text: str, found: Feeling, why: TokenExplanation
+) -> list[tuple[str, str | float | None]]:
     """A value of `gr.HighlightedText`: the text, its words shaded by push, for above 0."""
     strongest = float(np.abs(why.pushes).max()) or 1.0
-    shown: list[tuple[str, float | None]] = []
+    shown: list[tuple[str, str | float | None]] = []
     place = 0
     for (word, _), push in zip(found.word_weights, why.pushes, strict=True):
         start = text.index(word, place)

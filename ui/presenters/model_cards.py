@@ -42,14 +42,14 @@ def architecture(part: LoadedModel) -> str:
 def millions(part: LoadedModel) -> float:
     """Its parameters in millions, each once."""
     tensors = part.network.state_dict().values()
-    return sum({tensor.data_ptr(): tensor.numel() for tensor in tensors}.values()) / 1e6
+    return float(sum({tensor.data_ptr(): tensor.numel() for tensor in tensors}.values())) / 1e6
 
 
 def megabytes(part: LoadedModel) -> float:
     """The size of its weights as they are stored; in memory if they are not."""
     if part.folder:
         return (part.folder / WEIGHTS).stat().st_size / 1e6
-    return sum(tensor.nbytes for tensor in part.network.state_dict().values()) / 1e6
+    return float(sum(tensor.nbytes for tensor in part.network.state_dict().values())) / 1e6
 
 
 def card(part: LoadedModel) -> tuple[str, str]:

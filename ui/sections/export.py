@@ -94,7 +94,7 @@ def kept(turn: Turn | None) -> dict[str, Any] | None:
         return None
     example = _example(path=turn.path)
     value = {"query": query(turn), "own": example is None}
-    return value | (_files(turn) if turn.grounds else {})
+    return value | (_files(turn.path, turn.grounds.map) if turn.grounds else {})
 
 
 def query(turn: Turn) -> str:
@@ -145,13 +145,13 @@ def _section(turn: Turn) -> str:
     return f"<section><h2>{escape(turn.question)}</h2>{said}{image}{lines}</section>"
 
 
-def _files(turn: Turn) -> dict[str, str]:
+def _files(path: str, values: np.ndarray) -> dict[str, str]:
     """The chosen map as it is (NPY), and as a grey picture, white where it is highest (PNG)."""
-    values, buffer = turn.grounds.map, io.BytesIO()
+    buffer = io.BytesIO()
     np.save(buffer, values)
     encoded = base64.b64encode(buffer.getvalue()).decode()
     try:
-        size = scaled(picture_of(turn.path).size, _SIDE)
+        size = scaled(picture_of(path).size, _SIDE)
     except BadImage:  # it is gone
         size = (_SIDE, _SIDE)
     grey = Image.fromarray((255 * values / (values.max() or 1)).round().astype(np.uint8))

@@ -170,7 +170,7 @@ def listen(engine: Engine, parts: WhatIf, asked: gr.State) -> None:
         }
 
     shown = [parts.line, parts.results, parts.before, parts.after]
-    waits = {"show_progress": "minimal", "show_progress_on": parts.results}
+    waits: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": parts.results}
     parts.board.select(again, asked, shown, **waits, **MODEL, **PRIVATE)
 
 

@@ -115,8 +115,21 @@ def build(engine: Engine) -> Why:
             covered = maps.figure()
             line = gr.Markdown(elem_id="why-line", latex_delimiters=[])
     return Why(
-        *(section, heading, method, explain, compare, cancel, status),
-        *(top, titles, figures, cards, tools, test, covered, line),
+        section=section,
+        heading=heading,
+        method=method,
+        explain=explain,
+        compare=compare,
+        cancel=cancel,
+        status=status,
+        top=top,
+        titles=titles,
+        figures=figures,
+        cards=cards,
+        tools=tools,
+        test=test,
+        covered=covered,
+        line=line,
     )
 
 
@@ -180,7 +193,7 @@ def listen(engine: Engine, why: Why, asked: gr.State) -> list[Any]:
         **PRIVATE,
     )
     slow = {"show_progress": "hidden", **MODEL, **PRIVATE}
-    events = [
+    events: list[Any] = [
         why.explain.click(explain, [asked, why.method], why.results, **slow),
         why.compare.click(compare, asked, why.results, **slow),
     ]
@@ -204,7 +217,8 @@ async def _run(
         yield show(why, Reasons(widgets.said(""), line=line))
         return
     try:
-        async with aclosing(news_of(lambda tell: work(now, asked, *args, tell))) as states:
+        news: AsyncGenerator[Any, None] = news_of(lambda tell: work(now, asked, *args, tell))
+        async with aclosing(news) as states:
             async for state in states:
                 yield show(why, state)
     except (BadImage, BadText, CannotExplain) as error:

@@ -125,7 +125,7 @@ def _caption(engine: Engine, picture: gr.Image, found: gr.JSON) -> None:
             words: each with its probability
             alternatives: all captions found, best first
         """
-        options = {"beam": beam, "start": start, "model": names[model]}
+        options: dict[str, Any] = {"beam": beam, "start": start, "model": names[model]}
         with _refusing():
             return serialize.caption(engine.caption(_needed(picture), **options))
 
@@ -171,7 +171,7 @@ def _emoji(engine: Engine, found: gr.JSON) -> None:
             why = engine.explain_emoji(text, head=head)
             return serialize.feeling(engine.emoji(text, head), why)
 
-    heads = list(engine.emoji_pipeline.heads)
+    heads = list(engine.loaded_emoji_pipeline().heads)
     text, head = gr.Textbox(label="Text"), gr.Dropdown(heads, value=heads[0], label="Labels")
     gr.on([], emoji, [text, head], found, api_name="emoji", **MODEL)
 

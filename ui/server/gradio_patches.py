@@ -5,6 +5,7 @@ Components are made anew when they change, so that methods of theirs would not s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,12 +27,17 @@ _sent: set[str] = set()
 def mend(demo: gr.Blocks) -> None:
     """Replace the functions; files sent to this page as text are deleted like its uploads."""
     demo.temp_file_sets.append(_sent)
-    processing_utils.async_ssrf_protected_download = _find_upload
-    processing_utils.save_base64_to_cache = _save_and_note
-    GradioMCPServer._execute_tool_without_progress = _outputs
-    SessionState.__init__ = _begin_lean_session
-    StateHolder.update = _make_room
-    SessionState._update_config = SessionState._update_value_in_config = _keep_nothing
+    patches: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
+        (processing_utils, "async_ssrf_protected_download", _find_upload),
+        (processing_utils, "save_base64_to_cache", _save_and_note),
+        (GradioMCPServer, "_execute_tool_without_progress", _outputs),
+        (SessionState, "__init__", _begin_lean_session),
+        (StateHolder, "update", _make_room),
+        (SessionState, "_update_config", _keep_nothing),
+        (SessionState, "_update_value_in_config", _keep_nothing),
+    )
+    for owner, name, function in patches:
+        setattr(owner, name, function)
 
 
 async def _find_upload(url: str, cache_dir: str) -> str:
@@ -64,7 +70,7 @@ def _begin_lean_session(session: SessionState, blocks: gr.Blocks) -> None:
     They are for links to a page as it is, which are closed here (`guards`). They would take 12 ms
     and 280 kB of every session, thousands of which are a single request of a program's.
     """
-    nothing_to_copy = SimpleNamespace(default_config=blocks.default_config, blocks=())
+    nothing_to_copy: Any = SimpleNamespace(default_config=blocks.default_config, blocks=())
     _begin_session(session, nothing_to_copy)
 
 

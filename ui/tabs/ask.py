@@ -79,7 +79,7 @@ def _asking() -> Asking:
             min_width=200,
             elem_id="question",
         )
-        wide = {"scale": 1, "min_width": 84}
+        wide: dict[str, Any] = {"scale": 1, "min_width": 84}
         ask = gr.Button("Ask", variant="primary", elem_id="submit", **wide)
         stop = gr.Button("Stop", visible=False, elem_id="stop", **wide)
     save = gr.Button("Save the conversation", size="sm", interactive=False, elem_id="save")

@@ -227,7 +227,7 @@ def _describe_in_the_page(engine: Engine, asking: Asking, tab: Tab, maps_come: l
     def ask(method: str, *wish: Any) -> dict[Any, Any]:
         """New values of the tab for a `CaptionRequest`: its caption, or why there is none."""
         wished = CaptionRequest(*wish)
-        if wished.path is None:
+        if not wished.path:
             return cleared(tab, NO_PICTURE)
         try:
             now = engine.now()

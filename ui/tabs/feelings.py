@@ -93,7 +93,7 @@ def build(engine: Engine, neighbours: Neighbours | None) -> Values:
 
 def headed(engine: Engine) -> list[tuple[str, str]]:
     """The sets of labels of the model of feelings, as choices."""
-    return [(feelings.HEADS.get(name, name), name) for name in engine.emoji_pipeline.heads]
+    return [(feelings.HEADS.get(name, name), name) for name in engine.loaded_emoji_pipeline().heads]
 
 
 def _switch() -> None:
@@ -136,9 +136,9 @@ def _feel_in_the_page(
         """New values for a text, or in words why there are none."""
         now = engine.now()
         if (
-            name not in now.emoji_pipeline.heads
+            name not in now.loaded_emoji_pipeline().heads
         ):  # another model was loaded, and the menu has not followed
-            name = now.emoji_pipeline.heads[0]
+            name = now.loaded_emoji_pipeline().heads[0]
         try:
             return shown(now, neighbours, tab, (written, name, how))
         except BadText as error:
@@ -150,7 +150,7 @@ def _feel_in_the_page(
     def weigh(written: str, name: str, how: str, event: gr.SelectData) -> dict[Any, Any]:
         """The words for and against another label."""
         now = engine.now()
-        labels = now.emoji_pipeline.model.labels.get(name, ())
+        labels = now.loaded_emoji_pipeline().model.labels.get(name, ())
         chosen = {feelings.labelled(label): label for label in labels}.get(event.value)
         if chosen is None:  # of a model that is no longer there
             return feel(written, name, how)

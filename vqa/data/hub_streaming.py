@@ -54,7 +54,7 @@ def open_files(data: str, split: str) -> list[Any]:
     """
     import datasets
     from huggingface_hub import HfFileSystem
-    from pyarrow import parquet  # type: ignore[import-untyped]  # it ships no types
+    from pyarrow import parquet
 
     try:
         splits = datasets.load_dataset_builder(data).config.data_files or {}

@@ -64,7 +64,7 @@ class ImageRecord:
     fixations: tuple[tuple[float, float], ...] = ()  # where they looked: x, y, 1 at the far edges
 
 
-class ImageDataset:
+class ImageDataset(Sequence[ImageRecord]):
     """A lazy sequence of rows: each is read when it is asked for."""
 
     def __init__(self, records: Sequence[Any], read: Callable[[int, Any], ImageRecord]) -> None:
@@ -76,9 +76,20 @@ class ImageDataset:
     def __iter__(self) -> Iterator[ImageRecord]:
         return (self[place] for place in range(len(self)))
 
-    def __getitem__(self, place: int) -> ImageRecord:
+    def __getitem__(self, place: int) -> ImageRecord:  # type: ignore[override]  # no slices
         place = range(len(self))[place]  # IndexError past the end
         return self._read(place, self._records[place])
+
+
+def chain_rows(parts: Iterable[Sequence[ImageRecord]]) -> ImageDataset:
+    """Several sequences of rows as one, read as lazily as they are."""
+    places = [(part, place) for part in parts for place in range(len(part))]
+    return ImageDataset(places, lambda _, pair: pair[0][pair[1]])
+
+
+def select_rows(rows: Sequence[ImageRecord], places: Sequence[int]) -> ImageDataset:
+    """Some of the rows, by their indices."""
+    return ImageDataset(places, lambda _, place: rows[place])
 
 
 def open_rows(

@@ -40,7 +40,7 @@ def load_parquet(files: Sequence[Path], name: str) -> Any:
 
 def _count_rows(file: Path) -> int:
     # Asked of the footer: `datasets` fails obscurely on a file without rows.
-    from pyarrow import parquet  # type: ignore[import-untyped]  # it ships no types
+    from pyarrow import parquet
 
     try:
         return int(parquet.read_metadata(file).num_rows)
