@@ -1,9 +1,10 @@
 # make run: set up and start the app. make test: set up and check everything.
+# make check: what a developer runs all day; without the browser and what is slow.
 VENV := .venv
 PY := $(VENV)/bin/python
 PYTHON ?= python3
 
-.PHONY: run test setup browser
+.PHONY: run test check setup browser
 unexport PYTHONDONTWRITEBYTECODE # or every process would compile all that it imports
 export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 0
@@ -16,6 +17,12 @@ test: setup browser
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 3 --dist loadfile
+
+check: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 3 --dist loadfile -m "not browser and not slow"
 
 setup: $(VENV)/.installed
 

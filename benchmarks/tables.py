@@ -1,4 +1,4 @@
-"""The README's tables, from the registry and benchmarks/results.json.
+"""The tables of README and docs, from the registry and benchmarks/results.json.
 
     python -m benchmarks.tables
 
@@ -18,19 +18,26 @@ from training.card import ABLATION, LABELS
 from vqa.checkpoints.layout import SHIPPED
 from vqa.tasks import ANSWER
 
-README = RESULTS.parents[1] / "README.md"
+ROOT = RESULTS.parents[1]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 COVERS = ("changed", "moved changed")
 CAPTIONERS = {"captioner": "LSTM", "captioner-bilstm": "LSTMs in both directions of time"}
 _PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> None:
-    """Bring README up to date."""
-    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    """Bring the tables of README and docs up to date."""
+    for page in PAGES:
+        text = filled(page.read_text(encoding="utf-8"), "" if page.parent == ROOT else "../")
+        page.write_text(text, encoding="utf-8")
 
 
-def filled(text: str) -> str:
+def filled(text: str, root: str = "") -> str:
     """A text with all its tables made anew.
+
+    Args:
+        text: of a page, in Markdown.
+        root: the way from its folder to the repository's, for links: "../" or nothing.
 
     Raises:
         KeyError: if it asks for a table that there is not, or whose numbers were not recorded.
@@ -49,7 +56,12 @@ def filled(text: str) -> str:
         "gaze": gaze,
         "feelings": feelings,
     }
-    return _PLACE.sub(lambda found: f"{found[1]}{makers[found[2]]()}\n{found[3]}", text)
+
+    def fill(place: re.Match[str]) -> str:
+        made = makers[place[2]]().replace("](model_cards/", f"]({root}model_cards/")
+        return f"{place[1]}{made}\n{place[3]}"
+
+    return _PLACE.sub(fill, text)
 
 
 def faithfulness(methods: dict[str, dict[str, Any]]) -> str:

@@ -22,6 +22,20 @@ from vqa import checkpoints
 torch.set_num_threads(1)
 
 
+SLOW = ("e2e", "benchmarks", "training/test_train_", "vqa/runtime", "vqa/data/test_hub_streaming")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what drives the browser, and what starts processes or trains for long, by its place."""
+    tests = Path(__file__).parent
+    for item in items:
+        place = item.path.relative_to(tests).as_posix()
+        if place.startswith("browser/"):
+            item.add_marker(pytest.mark.browser)
+        if place.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def fresh_accelerator():
     """Accelerate keeps its state in the class: every training begins without."""

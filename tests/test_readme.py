@@ -1,23 +1,41 @@
 """README says what the code and its measurements say."""
 
+import io
 import json
 import re
 
 import pytest
+from helpers.docs import API, PAGES, README
 from helpers.paths import ROOT
+from helpers.tiny import draw
+from PIL import Image
 
 from benchmarks.tables import filled
 from saliency import METHODS, Maps, MethodSpec
 from saliency.registry import table
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = json.loads((ROOT / "benchmarks/results.json").read_text(encoding="utf-8"))
 
 
 def test_every_table_is_the_one_that_the_code_makes():
-    tables = "answers captions gaze feelings methods faithfulness scaling latency caption_speed"
-    assert re.findall(r"<!-- table: (\w+) -->", README) == [*tables.split(), "load", "speed"]
     assert filled(README) == README
+    for text in PAGES.values():
+        assert filled(text, "../") == text
+    tables = re.findall(r"<!-- table: (\w+) -->", "".join((README, *PAGES.values())))
+    expected = "answers captions gaze feelings methods faithfulness scaling latency caption_speed"
+    assert sorted(tables) == sorted([*expected.split(), "load", "speed"])
+
+
+def test_readme_is_the_door_and_no_house():
+    assert README.count("\n") <= 150
+    text = README.split("---\n", 2)[2]
+    assert text.index("make run") < text.index("![") < text.index("## ")
+
+
+def test_every_link_leads_somewhere():
+    for path in (ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")):
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8")):
+            assert (path.parent / link).exists(), f"{path.name}: {link}"
 
 
 def test_a_table_that_there_is_not_is_an_error():
@@ -32,65 +50,27 @@ def test_a_new_method_has_its_line_in_the_table(monkeypatch):
     assert table().splitlines()[-1] == "| Sunshine | `sunshine` | signed | - | free |"
 
 
-def test_the_engine_adds_little_to_the_bare_network():
-    ratios = RESULTS["latency"]["ratios"]
-    assert ratios["first"] <= 1.3
-    assert ratios["second"] <= 1.5
-    assert ratios.get("gaze", 0) <= 1
-
-
-def test_the_captions_a_second_that_were_measured_are_shown():
-    measured = RESULTS["captions"]["captions"]
-    assert f"writes {measured['per_second']} captions a second" in README
-    assert measured["per_second"] >= 25
-
-
-def test_two_processes_gain():
-    tasks = RESULTS["scaling"]["tasks"]
-    assert tasks.keys() == {"captions", "answers"}
-    assert all(task["speedup"] >= 1.7 for task in tasks.values())
-
-
-def test_the_page_bears_the_load():
-    measured = RESULTS["load"]
-    assert measured["clients"].keys() == {"1", "8", "32"}
-    assert all(each["errors"] == 0 for each in measured["clients"].values())
-    assert measured["clients"]["32"]["oldest"] <= 10
-    assert measured["overhead"]["more"] <= 60
-    assert measured["start"]["browser"] <= 2
-    memory = measured["memory"]
-    assert memory["requests"] >= 5000
-    assert memory["at rest"] <= 1200
-    assert memory["after"] - memory["at rest"] <= 100
-    assert f"{memory['at rest']} MB at rest, and {memory['after']} MB" in README
-    start = measured["start"]
-    assert f"takes {measured['overhead']['more']} ms more than" in README
-    assert f"typed in {start['browser']} s after" in README
-    assert f"answers in {start['first byte']} s, and a question in {start['answer']} s" in README
-
-
-def test_the_memory_stays_flat():
+def test_the_figures_in_the_text_are_those_that_were_measured():
+    text = PAGES["benchmarks"]
+    assert f"writes {RESULTS['captions']['captions']['per_second']} captions a second" in text
+    load, start, memory = (RESULTS["load"], *map(RESULTS["load"].get, ("start", "memory")))
+    assert f"{memory['at rest']} MB at rest, and {memory['after']} MB" in text
+    assert f"takes {load['overhead']['more']} ms more than" in text
+    assert f"typed in {start['browser']} s after" in text
+    assert f"answers in {start['first byte']} s, and a question in {start['answer']} s" in text
     soak = RESULTS["soak"]
-    assert soak["minutes"] >= 20
-    assert soak["errors"] == 0
-    assert soak["grew"] <= 100
-    assert f"clients there were {soak['requests']} requests and no error" in README
-    assert f"the memory grew by {soak['grew']} MB" in README
-
-
-def test_what_a_feeling_takes_is_shown():
+    assert f"clients there were {soak['requests']} requests and no error" in text
+    assert f"the memory grew by {soak['grew']} MB" in text
     one, bulk = RESULTS["feelings"]["one"], RESULTS["feelings"]["bulk"]
-    assert f"felt in {one['milliseconds']} ms on one thread, {one['network']} of" in README
-    assert f"together at {bulk['per_second']:,} a second" in README
-    assert one["network"] <= 2
-    assert bulk["network"] > bulk["numbers"] > bulk["tokens"]  # the order in which they are told
+    assert f"felt in {one['milliseconds']} ms on one thread, {one['network']} of" in text
+    assert f"together at {bulk['per_second']:,} a second" in text
 
 
 def test_the_pictures_left_out_of_the_faithfulness_table_are_told():
-    measured = RESULTS["faithfulness"]
+    measured, text = RESULTS["faithfulness"], PAGES["explanations"]
     left_out = measured["answered alike on a flat picture"]
-    assert f"over {measured['pictures']} pictures of the {measured['split']} split" in README
-    assert f"{left_out} drawn before" in README
+    assert f"over {measured['pictures']} pictures of the {measured['split']} split" in text
+    assert f"{left_out} drawn before" in text
 
 
 def test_the_space_s_settings_are_named():
@@ -102,3 +82,13 @@ def test_the_space_s_settings_are_named():
     assert settings["app_file"] == "app.py"
     assert (ROOT / settings["app_file"]).exists()
     assert settings["license"] == "apache-2.0"
+
+
+@pytest.mark.parametrize(
+    "text", [README, API.partition("## At the command line")[0]], ids=["README", "api"]
+)
+def test_the_python_examples_run_as_they_stand(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.open(io.BytesIO(draw("red", "square", 300))).save("photo.jpg")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(code, "<example>", "exec"), {})

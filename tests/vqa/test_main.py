@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.docs import API
 from helpers.emoji_data import tiny_emoji
 from helpers.paths import ROOT
 from helpers.tiny import draw, tiny_gaze
@@ -22,7 +23,7 @@ from vqa.engine import Engine
 
 QUESTION = "what color is it?"
 LINE = re.compile(r"^\.venv/bin/python -m vqa (.+)$", re.M)
-EXAMPLES = LINE.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+EXAMPLES = LINE.findall(API)
 
 
 @pytest.fixture(scope="module")

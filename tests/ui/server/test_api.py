@@ -20,8 +20,8 @@ import pytest
 from gradio.route_utils import delete_files_created_by_app
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from helpers.docs import API
 from helpers.emoji_data import tiny_emoji
-from helpers.paths import ROOT
 from helpers.serving import served
 from helpers.tiny import draw, tiny_answerer, tiny_captioner, tiny_gaze
 from mcp import ClientSession
@@ -33,8 +33,7 @@ from ui.server import gradio_patches
 from vqa.engine import Engine
 from vqa.tasks import ENDPOINTS
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
+EXAMPLES = re.findall(r"```python\n(.*?)```", API, re.S)
 NAMES = ["answer", "explain", "caption", "gaze", "emoji"]
 QUESTION = "what color is it?"
 PICTURE = draw("red", "square", 1200)
@@ -95,7 +94,7 @@ def api(demo, path):
 
 
 def example(word, demo):
-    """The one example of README with that word in it, on this server."""
+    """The one example of docs/api.md with that word in it, on this server."""
     (found,) = (code for code in EXAMPLES if word in code)
     return found.replace("http://127.0.0.1:7860/", demo.local_url).replace(
         "http://127.0.0.1:7860", demo.local_url.rstrip("/")

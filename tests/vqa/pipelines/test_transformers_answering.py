@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from helpers.paths import ROOT
+from helpers.docs import API
 from helpers.tiny import draw
 from helpers.toy_transformers import ANSWERS, save
 from safetensors.torch import load_file, save_file
@@ -20,7 +20,6 @@ from vqa.models import Captioner
 from vqa.pipelines.transformers_answering import TransformersAnswerPipeline
 from vqa.scorers.vilt_blip import Lens
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 PICTURE = draw("red", "square")
 QUESTION = "What color is it?"
 FAST = {"lime": {"samples": 30}, "smoothgrad": {"samples": 3}, "occlusion": {"window": 32}}
@@ -236,7 +235,7 @@ def test_it_is_no_model_of_another_kind(folder, tiny_checkpoint):
 def test_transformers_refuses_our_own_models_by_name_as_the_readme_says(tiny_checkpoint):
     with pytest.raises(ValueError, match="has model type `answerer` but Transformers does not"):
         AutoModel.from_pretrained(tiny_checkpoint)
-    assert "`AutoModel` refuses our folders" in README
+    assert "`AutoModel` refuses our folders" in API
 
 
 def test_a_tensor_that_is_missing_is_made_up_by_transformers_and_refused_by_us(tmp_path):
