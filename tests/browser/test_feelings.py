@@ -119,7 +119,7 @@ def test_odd_text_is_shown_as_it_is(tab, text):
     expect(tab["#feel-words"]).to_be_visible()
     assert tab["#feel-result img"].count() == tab["#feel-matrix img"].count()
     write_in(tab, "a" * 10_001)
-    expect(tab["#feel-note"]).to_contain_text("10,001 characters and the limit is 10,000")
+    tab.says("#feel-note", "10,001 characters and the limit is 10,000")
     expect(tab["#feel-words"]).to_be_hidden()
 
 

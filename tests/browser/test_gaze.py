@@ -62,7 +62,7 @@ def test_people_and_model_stand_side_by_side(tab, phone):
 def test_a_picture_alone_shows_people_and_a_bad_one_is_said_so(tab):
     tab.page.get_by_role("tab", name="Gaze").click()
     tab["#gaze-submit"].click()
-    expect(tab["#gaze-note"]).to_contain_text("There is no picture yet")
+    tab.says("#gaze-note", "There is no picture yet")
     files = tab["#gaze-picture input[type=file]"]
     red = {"name": "red.png", "mimeType": "image/png", "buffer": draw("red", "square")}
     files.set_input_files(red)
@@ -75,7 +75,7 @@ def test_a_picture_alone_shows_people_and_a_bad_one_is_said_so(tab):
     expect(tab["#gaze-empty"]).to_be_visible()
     expect(tab["#gaze-maps .heat"]).to_have_count(0)
     tab["#gaze-picture input[type=file]"].set_input_files({**red, "buffer": b"no picture"})
-    expect(tab["#gaze-note"]).to_contain_text("The file is")
+    tab.says("#gaze-note", "The file is")
     # A browser cannot draw it either, which is no fault of the page.
     tab.problems[:] = [p for p in tab.problems if "Failed to load resource" not in p]
 

@@ -79,7 +79,7 @@ def test_a_model_is_replaced_for_everybody_and_nobody_is_interrupted(
     before, heat = visitor["#answer h2"].inner_text(), visitor.heat()
     expect(visitor["#words"]).to_be_visible()
     load(other, "<b>${alert(1)}</b>")
-    expect(other["#models-note"]).to_contain_text("'<b>${alert(1)}</b>' may not be loaded here")
+    other.says("#models-note", "'<b>${alert(1)}</b>' may not be loaded here")
     load(other, "org/vilt")
     expect(other["#models-note"]).to_have_text("org/vilt is loaded.")
     expect(other[PARTS].first).to_contain_text(re.compile("ViLT.*org/vilt", re.DOTALL))
@@ -89,7 +89,7 @@ def test_a_model_is_replaced_for_everybody_and_nobody_is_interrupted(
     # What is there stays; it is not explained by the new model, which the next question goes to.
     assert (visitor["#answer h2"].inner_text(), visitor.heat()) == (before, heat)
     visitor["#why-explain"].click()
-    expect(visitor["#why-line"]).to_have_text("Another model was loaded since: ask again.")
+    visitor.says("#why-line", "Another model was loaded since: ask again.")
     visitor.ask("what color is it?")
     visitor.wait_for_another_map(heat)
     assert visitor["#answer h2"].inner_text() in ANSWERS
@@ -130,7 +130,7 @@ def test_one_model_is_loaded_at_a_time_and_can_be_cancelled(open_page, address, 
     load(first, "org/vilt")
     assert fault.held.wait(60)
     load(second, "org/three")
-    expect(second["#models-note"]).to_contain_text("another model is being loaded")
+    second.says("#models-note", "another model is being loaded")
     expect(first["#models-submit"]).to_be_disabled()
     expect(first["#models-cancel"]).to_be_visible()
     fault.released.set()

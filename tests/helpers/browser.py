@@ -81,6 +81,27 @@ class Visit:
             arg=before,
         )
 
+    def says(self, selector, words):
+        """Wait for a note, and a second more: what followed on it must have left it there."""
+        expect(self[selector]).to_contain_text(words)
+        self.page.wait_for_timeout(1000)
+        assert words in self[selector].inner_text()
+
+    @contextmanager
+    def late_ends(self):
+        """Until this is left, the browser does not learn that what it cancelled is over."""
+        held, address = [], "**/gradio_api/reset"
+
+        def hold(route):
+            held.append(route)
+
+        self.page.route(address, hold)
+        yield
+        assert held
+        for route in held:
+            route.continue_()
+        self.page.unroute(address)
+
     def asked(self):
         """How often it asked the server to do something."""
         return sum(request.endswith(("/queue/join?", "/run/predict")) for request in self.requests)

@@ -212,6 +212,8 @@ def _talk_in_the_page(engine: Engine, tab: Tab) -> None:
     def answer(talk: Conversation, method: str) -> dict[Any, Any]:
         """New values: what was pending is answered. One state, for gradio sends a generator's last
         one twice, and the second could come after what the visitor did meanwhile."""
+        if talk.pending is None:  # nothing was asked: a note may say why, and has to stay
+            return {asking.note: gr.skip()}
         now = engine.now()
         menu = why.menu(tab.why, now, method)
         try:
