@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from helpers.tiny import tiny_captioner
-from helpers.toy_methods import Slow, broken
+from helpers.toy_methods import Slow, broken, refusing
 from playwright.sync_api import expect
 
 from saliency import registry
@@ -48,6 +48,7 @@ def captions_url(tiny_checkpoint, tmp_path_factory, serving, slow, explained):
         patch.setattr(Engine, "explain_caption", counted)
         patch.setitem(registry.METHODS, "slow", MethodSpec(slow, "Slow", False, "all of them"))
         patch.setitem(registry.METHODS, "broken", MethodSpec(broken, "Broken", False, "none"))
+        patch.setitem(registry.METHODS, "no", MethodSpec(refusing, "Refusing", False, "none"))
         with serving(tiny_checkpoint, captioners) as address:
             yield address
 
@@ -188,12 +189,12 @@ def test_a_caption_begins_as_it_is_told_to(visit):
 
 def test_a_problem_is_said_in_words_and_takes_the_caption_away(visit):
     visit["#caption-submit"].click()
-    expect(visit["#caption-note"]).to_contain_text("There is no picture yet")
+    visit.says("#caption-note", "There is no picture yet")
     choose(visit, "Cat")
     expect(visit["#caption-note p"]).to_have_count(0)
     describe(visit, "<b>zqx ${1}")
-    expect(visit["#caption-note"]).to_contain_text("The captioner does not know")
-    expect(visit["#caption-note"]).to_contain_text("zqx")
+    visit.says("#caption-note", "The captioner does not know")
+    visit.says("#caption-note", "zqx")
     expect(visit["#caption-note b"]).to_have_count(0)
     expect(visit["#caption-story .empty"]).to_be_visible()
     expect(visit["#caption-method"]).to_have_count(0)
@@ -239,19 +240,32 @@ def test_another_question_stops_the_maps_and_has_its_own_made(visit, slow):
     describe(visit, "a red")
     expect(visit[f"{WORDS}.given"]).to_have_count(2)
     assert slow.runs[before - 1].wait(20)
-    # If the page learns first that the old maps were stopped, its menu has gone back by then.
-    visit.page.wait_for_function(
-        """() => document.querySelector('#caption-status .now')?.textContent.includes('of 10000')
-          || document.querySelector('#caption-story .line')?.textContent.includes('at the picture')
-        """
-    )
-    if len(slow.runs) > before:
-        visit["#caption-cancel"].click()
-        expect(visit["#caption-status .said"]).to_have_text("Stopped.")
-        assert slow.ended.wait(20)
+    expect(visit["#caption-status .now"]).to_contain_text(" of 10000")
+    assert len(slow.runs) == before + 1
+    visit["#caption-cancel"].click()
+    expect(visit["#caption-status .said"]).to_have_text("Stopped.")
+    assert slow.ended.wait(20)
     expect(visit["#caption-story .line"]).to_contain_text("at the picture")
     choose_method(visit, "Grad-CAM")
     expect(visit["#caption-status .said"]).to_contain_text("Grad-CAM took ")
+
+
+def test_new_maps_wait_until_the_old_ones_are_given_up(visit, slow):
+    choose(visit, "Cat")
+    choose_method(visit, "Slow")
+    expect(visit["#caption-status .now"]).to_contain_text(" of 10000")
+    before = len(slow.runs)
+    with visit.late_ends():
+        describe(visit, "a red")
+        expect(visit[f"{WORDS}.given"]).to_have_count(2)
+        assert slow.runs[before - 1].wait(20)
+        visit.page.wait_for_timeout(1000)
+        assert len(slow.runs) == before
+    expect(visit["#caption-status .now"]).to_contain_text(" of 10000")
+    expect(visit["#caption-story .heat"]).to_be_hidden()
+    visit["#caption-cancel"].click()
+    expect(visit["#caption-status .said"]).to_have_text("Stopped.")
+    assert slow.ended.wait(20)
 
 
 def test_after_an_error_the_page_is_as_before(visit):
@@ -261,6 +275,20 @@ def test_after_an_error_the_page_is_as_before(visit):
     expect(visit["#caption-method input"]).to_have_value("Attention")
     choose_method(visit, "Grad-CAM")
     expect(visit["#caption-status .said"]).to_contain_text("Grad-CAM took ")
+
+
+def test_what_refuses_says_why_and_the_old_maps_come_back(visit):
+    choose(visit, "Cat")
+    looked = heat(visit)
+    choose_method(visit, "Refusing")
+    visit.says("#caption-note", "This picture is refused.")
+    expect(visit["#caption-method input"]).to_have_value("Attention")
+    expect(visit["#caption-cancel"]).to_have_count(0)
+    expect(visit["#caption-story .heat"]).to_be_visible()
+    assert heat(visit) == looked
+    choose_method(visit, "Grad-CAM")
+    expect(visit["#caption-status .said"]).to_contain_text("Grad-CAM took ")
+    expect(visit["#caption-note p"]).to_have_count(0)
 
 
 def test_ask_and_caption_are_apart_and_another_picture_clears_the_caption(visit):

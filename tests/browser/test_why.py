@@ -171,6 +171,23 @@ def test_another_question_stops_the_explanation_and_takes_it_away(tiny, slow):
     explain(tiny)
 
 
+def test_nothing_new_begins_before_the_old_explanation_is_given_up(tiny, slow):
+    start_slow(tiny)
+    before = tiny.heat()
+    with tiny.late_ends():
+        tiny.ask("is it a square?")
+        tiny.wait_for_another_map(before)
+        assert slow.ended.is_set()
+        expect(tiny["#why-explain"]).to_be_disabled()
+    expect(tiny["#why-explain"]).to_be_enabled()
+    expect(tiny["#why-cancel"]).to_have_count(0)
+    choose_method(tiny, "Slow")
+    tiny["#why-explain"].click()
+    expect(tiny["#why-status .now"]).to_contain_text(" of 10000")
+    tiny["#why-cancel"].click()
+    expect(tiny["#why-status .said"]).to_have_text("Stopped.")
+
+
 def test_leaving_the_page_stops_the_explanation(tiny, slow, open_page, tiny_url):
     leaver = open_page(tiny_url)
     start_slow(leaver)

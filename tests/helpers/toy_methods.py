@@ -1,4 +1,4 @@
-"""Methods that a page's tests need: one that never ends, and one that fails."""
+"""Methods that a page's tests need: one that never ends, one that fails and one that refuses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 
 import torch
 
-from saliency.types import Maps
+from saliency.types import CannotExplain, Maps
 
 
 class Slow:
@@ -36,3 +36,7 @@ class Slow:
 
 def broken(scorer, pixels, targets):
     raise RuntimeError("broken on purpose")
+
+
+def refusing(scorer, pixels, targets):
+    raise CannotExplain("This picture is refused.")

@@ -149,6 +149,12 @@ const button = (word, place) => {
   made.style.setProperty('--place', place);
   return made;
 };
+const ask = (asking) => {
+  if (number !== asking) return;
+  // As long as there is "Cancel", maps are made, or are about to be stopped.
+  if (document.getElementById('caption-cancel')) setTimeout(ask, 50, asking);
+  else trigger('submit');
+};
 const tell = () => {
   const value = props.value;
   find('.empty').hidden = Boolean(value);
@@ -164,7 +170,7 @@ const tell = () => {
   find('.picture').src = value.picture;
   words.replaceChildren(...value.words.map(button));
   choose(value.first);
-  if (value.waiting) trigger('submit');
+  if (value.waiting) ask(number);
   if (window.innerWidth < 900)  // one column: the caption is further down
     setTimeout(() => document.getElementById('caption-result').scrollIntoView(), 300);
 };

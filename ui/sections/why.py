@@ -17,7 +17,7 @@ from ui.presenters import explanations
 from ui.presenters import why as why_presenter
 from ui.presenters.answers import REPLACED, Asked, plain
 from ui.presenters.why import NOTHING, Reasons
-from ui.server.background import news_of
+from ui.server.background import news_of, when_over
 from vqa.engine import Engine
 from vqa.errors import BadImage, BadText
 
@@ -198,9 +198,7 @@ def listen(engine: Engine, why: Why, asked: gr.State) -> list[Any]:
         why.compare.click(compare, asked, why.results, **slow),
     ]
     for event in events:
-        for over in (event.success, event.failure):  # an error or a cancel is a failure
-            outputs = [*buttons, why.top, why.cards]
-            over(None, [why.status, why.cards], outputs, js=_RESTS, **PRIVATE)
+        when_over(event, _RESTS, [why.status, why.cards], [*buttons, why.top, why.cards])
     why.cancel.click(None, cancels=events, **PRIVATE)
     return events
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from saliency.types import Cancelled
+from ui.components.events import PRIVATE
 
 # Seconds between two pieces of news: a browser that falls behind would show what is long over, even
 # after what came later.
@@ -61,3 +62,21 @@ async def news_of(work: Callable[[Callable[[State], None]], object]) -> AsyncGen
         left.set()
         await asyncio.wait([worker])
         worker.exception()  # looked at, or asyncio complains that nobody did
+
+
+def when_over(event: Any, script: str, inputs: list[Any], outputs: list[Any]) -> None:
+    """Run a script in the browser when an event is over: it ended, failed or was cancelled.
+
+    Gradio reports a cancelled event twice: as a success when the server has stopped it, and as a
+    failure when the browser has forgotten it too, which on a busy machine is much later. Whatever
+    began between the two would be taken for the cancelled event, so that the first is ignored.
+
+    Args:
+        event: whose last value of `widgets.progress` is one of `widgets.said`.
+        script: a function of the inputs that returns new values of the outputs.
+        inputs: components; the first is the event's `widgets.progress`.
+        outputs: components.
+    """
+    ended = f"(status, ...rest) => status.now === '' ? ({script})(status, ...rest) : []"
+    event.success(None, inputs, outputs, js=ended, **PRIVATE)
+    event.failure(None, inputs, outputs, js=script, **PRIVATE)

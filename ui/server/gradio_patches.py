@@ -15,12 +15,14 @@ import gradio as gr
 from anyio.to_thread import run_sync
 from gradio import processing_utils, utils
 from gradio.mcp import GradioMCPServer
+from gradio.server_messages import ProcessCompletedMessage
 from gradio.state_holder import SessionState, StateHolder
 
 NO_ADDRESS = "No address is fetched from here: upload the picture itself."
 _UPLOADED = "/gradio_api/file="
 _save = processing_utils.save_base64_to_cache
 _begin_session = SessionState.__init__
+_complete = ProcessCompletedMessage.__init__
 _sent: set[str] = set()
 
 
@@ -32,6 +34,7 @@ def mend(demo: gr.Blocks) -> None:
         (processing_utils, "save_base64_to_cache", _save_and_note),
         (GradioMCPServer, "_execute_tool_without_progress", _outputs),
         (SessionState, "__init__", _begin_lean_session),
+        (ProcessCompletedMessage, "__init__", _complete_with_data),
         (StateHolder, "update", _make_room),
         (SessionState, "_update_config", _keep_nothing),
         (SessionState, "_update_value_in_config", _keep_nothing),
@@ -72,6 +75,17 @@ def _begin_lean_session(session: SessionState, blocks: gr.Blocks) -> None:
     """
     nothing_to_copy: Any = SimpleNamespace(default_config=blocks.default_config, blocks=())
     _begin_session(session, nothing_to_copy)
+
+
+def _complete_with_data(message: ProcessCompletedMessage, **fields: Any) -> None:
+    """Tell the browser that an event is over, in a way that it understands if it was cancelled.
+
+    Gradio would send a success without data, on which its script fails: the browser would take a
+    cancelled event for a failed one, and when it has forgotten it, for another failed one.
+    """
+    _complete(message, **fields)
+    if message.success and not message.output:
+        message.output = {"data": []}
 
 
 def _keep_nothing(_session: SessionState, *_: Any) -> None:

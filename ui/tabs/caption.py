@@ -19,7 +19,7 @@ from ui.components.model_updates import Values
 from ui.presenters import answers, captions
 from ui.presenters.answers import NO_PICTURE, plain
 from ui.presenters.captions import LOOKS, CaptionRequest, CaptionResult
-from ui.server.background import news_of
+from ui.server.background import news_of, when_over
 from vqa.engine import Engine
 from vqa.errors import BadImage, BadText
 
@@ -178,6 +178,17 @@ def cleared(tab: Tab, note: str = "") -> dict[Any, Any]:
     }
 
 
+def kept(tab: Tab, told: CaptionResult, note: str) -> dict[Any, Any]:
+    """New values of the components: the maps that were there come back, and a note says why."""
+    method = told.story["method"]
+    return {
+        tab.note: plain(note),
+        tab.status: widgets.said(""),
+        tab.story: told.story | {"waiting": False},
+        tab.method: method or gr.skip(),
+    }
+
+
 def _components(tab: Tab, named: dict[str, Any]) -> dict[Any, Any]:
     return {getattr(tab, name): value for name, value in named.items()}
 
@@ -192,15 +203,15 @@ def _listen(engine: Engine, tab: Tab) -> list[Any]:
             return
         now = engine.now()
         if told.by() is not now.caption_pipeline(told.model):
-            yield {tab.note: REPLACED}
+            yield kept(tab, told, REPLACED)
             return
         work = partial(captions.explain, now, told, method)
         try:
             async with aclosing(news_of(work)) as states:
                 async for state in states:
-                    yield _components(tab, state)
+                    yield {tab.note: ""} | _components(tab, state)
         except (BadImage, BadText, CannotExplain) as error:
-            yield {tab.note: plain(str(error))}
+            yield kept(tab, told, str(error))
 
     wants = [tab.method.select, tab.story.submit]  # `input` comes twice
     running = [tab.method, tab.cancel, tab.status, tab.story]
@@ -215,8 +226,7 @@ def _listen(engine: Engine, tab: Tab) -> list[Any]:
         **MODEL,
         **PRIVATE,
     )
-    for over in (event.success, event.failure):  # an error or a cancel is a failure
-        over(None, [tab.status, tab.story], running, js=_RESTS, **PRIVATE)
+    when_over(event, _RESTS, [tab.status, tab.story], running)
     tab.cancel.click(None, cancels=event, **PRIVATE)
     return [event]
 

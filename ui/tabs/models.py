@@ -14,7 +14,7 @@ from ui.components.events import PRIVATE
 from ui.components.model_updates import Values
 from ui.presenters import model_cards
 from ui.presenters.answers import plain
-from ui.server.background import news_of
+from ui.server.background import news_of, when_over
 from vqa.errors import BadCheckpoint
 from vqa.serving.hot_swap import Loader
 
@@ -224,8 +224,7 @@ def _load_in_the_page(loader: Loader, tab: Tab, loading: Loading) -> Any:
     options = {"show_progress": "hidden", **LOADS, **PRIVATE}
     shown = [loading.status, loading.note]
     event = gr.on(asks, load, [tab.chosen, loading.name], shown, **options)
-    for over in (event.success, event.failure):  # an error or a cancel is a failure
-        over(None, loading.status, running, js=_RESTS, **PRIVATE)
+    when_over(event, _RESTS, [loading.status], running)
     loading.cancel.click(None, cancels=event, **PRIVATE)
     return event.success
 
