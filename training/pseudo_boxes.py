@@ -15,34 +15,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from training.run import BadSettings, command, flag
 from vqa import images
+from vqa.models.boxes import Array, Boxes, iou, suppress
 from vqa.rows import Row, open_rows
 from vqa.sources import BadData
 
 SIZE = 416  # pixels a side of what the teacher sees
 STRIDES = (8, 16, 32)  # of its grids
 MIN_SCORE = 0.1  # of a box in either view
-SAME_BOX = 0.45  # IoU above which the lower of two boxes of a class is dropped
 AGREEING = 0.5  # IoU from which the two views mean the same thing
 PART = 500  # pictures a file
-OBJECTS = tuple(
-    "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,"
-    "stop sign,parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,"
-    "backpack,umbrella,handbag,tie,suitcase,frisbee,skis,snowboard,sports ball,kite,baseball bat,"
-    "baseball glove,skateboard,surfboard,tennis racket,bottle,wine glass,cup,fork,knife,spoon,bowl,"
-    "banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,"
-    "potted plant,bed,dining table,toilet,tv,laptop,mouse,remote,keyboard,cell phone,microwave,"
-    "oven,toaster,sink,refrigerator,book,clock,vase,scissors,teddy bear,hair drier,"
-    "toothbrush".split(",")
-)  # the 80 classes of COCO, as the teacher numbers them
-Array = npt.NDArray[Any]
+_OBJECTS = (
+    "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,"
+    "fire hydrant,stop sign,parking meter,bench,bird,cat,dog,horse,sheep,cow,"
+    "elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,suitcase,frisbee,"
+    "skis,snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,"
+    "tennis racket,bottle,wine glass,cup,fork,knife,spoon,bowl,banana,apple,"
+    "sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,"
+    "potted plant,bed,dining table,toilet,tv,laptop,mouse,remote,keyboard,"
+    "cell phone,microwave,oven,toaster,sink,refrigerator,book,clock,vase,scissors,"
+    "teddy bear,hair drier,toothbrush"
+)
+OBJECTS = tuple(_OBJECTS.split(","))  # the 80 classes of COCO, as the teacher numbers them
 
 
 @dataclass(frozen=True)
@@ -57,45 +57,6 @@ class BoxConfig:
     def __post_init__(self) -> None:
         if not (self.teacher and self.data and self.out):
             raise BadSettings("teacher, data and out must be given")
-
-
-class Boxes(NamedTuple):
-    """Things in one picture."""
-
-    corners: Array  # (N, 4) float32: left, top, right, bottom, as shares of the picture
-    labels: Array  # (N,) int64, places in OBJECTS
-    scores: Array  # (N,) float32 in 0..1
-
-    def keep(self, places: Any) -> Boxes:
-        """Some of them, by index or mask."""
-        return Boxes(*(part[places] for part in self))
-
-    def mirrored(self) -> Boxes:
-        """The boxes in the mirror image."""
-        left, top, right, bottom = self.corners.T
-        return self._replace(corners=np.stack([1 - right, top, 1 - left, bottom], axis=1))
-
-
-def iou(one: Array, other: Array) -> Array:
-    """Intersection over union of each pair of corners (N, 4) and (M, 4): (N, M)."""
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    areas = [np.clip(c[:, 2:] - c[:, :2], 0, None).prod(axis=1) for c in (one, other)]
-    union = areas[0][:, None] + areas[1][None] - shared
-    return np.asarray(shared / np.maximum(union, 1e-9))
-
-
-def suppress(boxes: Boxes, threshold: float = SAME_BOX) -> Boxes:
-    """Non-maximum suppression, a class at a time; best first."""
-    boxes = boxes.keep(np.argsort(-boxes.scores, kind="stable"))
-    same = boxes.labels[:, None] == boxes.labels[None]
-    rivals = (iou(boxes.corners, boxes.corners) > threshold) & same
-    kept: list[int] = []
-    for place in range(len(boxes.scores)):
-        if not rivals[place, kept].any():
-            kept.append(place)
-    return boxes.keep(np.array(kept, dtype=int))
 
 
 def agree(one: Boxes, other: Boxes) -> Boxes:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.encoders import pretrained, unfold_batch_norm
+from training.encoders import depthwise_padding, pretrained, unfold_batch_norm
 from training.run import Model, RunConfig
 from vqa import checkpoints
 from vqa.encoders import Encoder, EncoderConfig
@@ -40,7 +40,9 @@ def start_encoder(name: str, reads: dict[str, Any]) -> Encoder:
 def _reading(config: EncoderConfig, reads: dict[str, Any]) -> EncoderConfig:
     if reads["stride"] != config.stride:
         reads = {"width": 0} | reads  # its width was that of another stage
-    others = {name: value for name, value in reads.items() if name != "finer"}
+    padding = depthwise_padding(config.architecture, reads["image_size"])
+    reads = {"architecture": config.architecture | padding} | reads
+    others = {n: value for n, value in reads.items() if n not in ("finer", "architecture")}
     beside = config.beside and _reading(config.beside, others)
     return replace(config, **({"beside": beside} | reads))
 

@@ -7,8 +7,11 @@ from vqa.models.answerer import Answerer, AnswererConfig
 from vqa.models.captioner import Caption, Captioner, CaptionerConfig
 from vqa.models.emoji import EmojiConfig, EmojiModel, Feeling
 from vqa.models.gaze import GazeConfig, GazeModel
+from vqa.models.objects import ObjectConfig, ObjectModel
 
-MODELS = {model.model_type: model for model in (Answerer, Captioner, GazeModel, EmojiModel)}
+MODELS = {
+    model.model_type: model for model in (Answerer, Captioner, GazeModel, EmojiModel, ObjectModel)
+}
 TRANSFORMERS = ("blip", "vilt")  # answerers of transformers, which `transformers_answerer` runs
 
 __all__ = [
@@ -25,4 +28,6 @@ __all__ = [
     "Feeling",
     "GazeConfig",
     "GazeModel",
+    "ObjectConfig",
+    "ObjectModel",
 ]
