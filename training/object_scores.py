@@ -47,7 +47,7 @@ class Matches(NamedTuple):
 
     def average_precision(self) -> float:
         """Mean over the classes with `MIN_BOXES` true boxes of the area under their curve."""
-        known = np.flatnonzero(self.truths >= MIN_BOXES)
+        known = np.flatnonzero(self.truths >= MIN_BOXES).tolist()
         areas = [self._area(label) for label in known]
         return float(np.mean(areas)) if areas else 0.0
 

@@ -137,7 +137,7 @@ def _tint(pixels: Tensor, chance: np.random.Generator) -> Tensor:
     grey = pixels.mean(dim=0, keepdim=True)
     pixels = grey + colour * (pixels - grey)
     mean = pixels.mean()
-    return (bright * (mean + contrast * (pixels - mean))).clamp(0, 1)
+    return torch.as_tensor(bright * (mean + contrast * (pixels - mean))).clamp(0, 1)
 
 
 def boxes_in_view(boxes: Boxes, sure: Array, view: View) -> tuple[Boxes, Array]:
@@ -297,4 +297,5 @@ def compare(model: ObjectModel, data: ObjectSet, accelerator: Any) -> Matches:
             found += [(boxes, data.boxes[row], data.sure[row]) for (row, _), boxes in pairs]
     if accelerator.num_processes > 1:
         found = gather_object(found)
-    return match(*map(list, zip(*found, strict=True)), num_classes=data.num_classes)
+    boxes, truths, sure = zip(*found, strict=True)
+    return match(boxes, truths, sure, data.num_classes)

@@ -142,7 +142,7 @@ def write_boxes(rows: Any, folder: Path, find: Callable[[Image.Image], Boxes]) -
         folder: for the files; those that are there are kept.
         find: the teacher.
     """
-    import pyarrow as pa
+    import pyarrow as pa  # type: ignore[import-untyped]  # it ships no types
     from pyarrow import parquet
     from tqdm import tqdm
 

@@ -85,6 +85,9 @@ class LoopConfig:
 class RunConfig(LoopConfig):
     """Those that every training of a model with an encoder has besides."""
 
+    tune_fold: bool = flag(
+        False, "choose on the fold of the training pictures that is kept for it, not on validation"
+    )
     also: str = flag("", "further folders to learn from, a,b: their train split; a,b,b: b twice")
     encoder: str = flag("vqa", "CNN to start from: a model of ours, or a transformers folder or id")
     stride: int = flag(32, "which stage of the encoder is read: 16 or 32 pixels a cell")
@@ -125,7 +128,9 @@ class HeadFirstConfig(RunConfig):
 class Model(Protocol):
     """What a training needs of a model."""
 
-    encoder: Encoder
+    @property
+    def encoder(self) -> Encoder:
+        """Its first part."""
 
     def parameters(self) -> Any:
         """As of any `nn.Module`."""

@@ -22,6 +22,7 @@ from training.gaze_task import MEASURES, TERMS, GazeLoss, GazeSet, GazeTask
 from training.loop import fit
 from training.pictures import first_pixels
 from training.run import BadSettings, Run, RunConfig, check_splits, command, flag, go_on
+from training.tune_fold import of_fold
 from training.tuning import parameter_groups, start_encoder, thaw
 from vqa import checkpoints
 from vqa.models import GazeConfig, GazeModel
@@ -99,13 +100,15 @@ def train(config: TrainConfig) -> Path:
 
 def _read(config: TrainConfig) -> tuple[ConcatDataset, ConcatDataset]:
     """Training and validation rows, read lazily."""
-    learnt = [
-        open_rows(config.data, split, needs="fixations") for split in config.train_splits.split(",")
-    ]
+    splits = config.train_splits.split(",")
+    learnt = [open_rows(config.data, split, needs="fixations") for split in splits]
     learnt += [
         open_rows(folder, "train", needs="fixations")
         for folder in filter(None, config.also.split(","))
     ]
+    if config.tune_fold:
+        held = ConcatDataset(of_fold(rows, True) for rows in learnt[: len(splits)])
+        return ConcatDataset(of_fold(rows, False) for rows in learnt), held
     validation = open_rows(config.data, config.validation_split, needs="fixations")
     check_splits(config.data, learnt[0], validation)
     return ConcatDataset(learnt), ConcatDataset([validation])

@@ -119,8 +119,9 @@ def train(config: TrainConfig) -> Path:
 def _read(config: TrainConfig) -> Learnt:
     """Training rows, read lazily."""
     folders = [config.data, *filter(None, config.also.split(","))]
-    opened = ((open_rows(folder, "train", needs="image"), folder) for folder in folders)
-    return Learnt([MoreQuestions(rows, folder, {}) for rows, folder in opened])
+    opened: Any = ((open_rows(folder, "train", needs="image"), folder) for folder in folders)
+    parts: Any = [MoreQuestions(rows, folder, {}) for rows, folder in opened]
+    return Learnt(parts)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from training.encoders import side_by_side, standardise
 from training.loop import Progress, fit
 from training.pictures import decode, encode_rows, first_pixels
 from training.run import BadSettings, HeadFirstConfig, Run, check_splits, command, flag, go_on
+from training.tune_fold import of_fold
 from training.tuning import parameter_groups, start_encoder, thaw
 from vqa import checkpoints, images
 from vqa.encoders import Encoder
@@ -205,8 +206,11 @@ class Learnt(ConcatDataset):
 def _read(config: TrainConfig) -> tuple[Learnt, Sequence[Row]]:
     """Training and validation rows, read lazily."""
     weights = config.weights()
+    fold = False if config.tune_fold else None
     parts = [
-        MoreQuestions(open_rows(folder, split, needs=needs), folder, weights, config.seed)
+        MoreQuestions(
+            of_fold(open_rows(folder, split, needs=needs), fold), folder, weights, config.seed
+        )
         for needs, split, folders in (
             ("question", config.train_split, config.data),
             ("question", "train", config.also),
@@ -215,7 +219,8 @@ def _read(config: TrainConfig) -> tuple[Learnt, Sequence[Row]]:
         for folder in filter(None, folders.split(","))
     ]
     train_rows = Learnt(parts)
-    validation = open_rows(config.data, config.validation_split)
+    measured = config.train_split if config.tune_fold else config.validation_split
+    validation = of_fold(open_rows(config.data, measured), config.tune_fold or None)
     check_splits(config.data, parts[0].rows, validation)
     return train_rows, validation
 

@@ -1,4 +1,4 @@
-"""The part of the training pictures on which choices are made: the same for every training."""
+"""The fold of the training pictures on which choices are made: the same for every training."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ def in_tune_fold(image_id: int | str) -> bool:
     return int.from_bytes(digest[:4], "big") % ONE_IN == 0
 
 
-def split_fold(rows: Sequence[Any]) -> tuple[Subset[Any], Subset[Any]]:
-    """Training rows -> those to learn from, and those of the fold to choose on."""
-    held = [in_tune_fold(rows[index].image_id) for index in range(len(rows))]
-    learnt, chosen = (
-        Subset(rows, [i for i, h in enumerate(held) if h == wanted])  # type: ignore[arg-type]
-        for wanted in (False, True)
-    )
-    return learnt, chosen
+def of_fold(rows: Sequence[Any], fold: bool | None) -> Any:
+    """Some of the rows of a training split.
+
+    Args:
+        rows: each has an `image_id`.
+        fold: True for those of the fold, False for those outside it, None for all of them.
+    """
+    if fold is None:
+        return rows
+    ids = (rows[place].image_id for place in range(len(rows)))
+    kept = [place for place, name in enumerate(ids) if in_tune_fold(name) == fold]
+    return Subset(rows, kept)  # type: ignore[arg-type]  # any sequence does

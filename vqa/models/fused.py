@@ -45,8 +45,8 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     if conv.bias is not None or norm.running_var is None or norm.running_mean is None:
         raise ValueError("only a convolution without bias and its BatchNorm can be fused")
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-    norm.bias -= norm.running_mean * scale
-    conv.weight *= scale.view(-1, 1, 1, 1)
+    norm.bias.sub_(norm.running_mean * scale)
+    conv.weight.mul_(scale.view(-1, 1, 1, 1))
     norm.weight.fill_(1.0)
     norm.running_mean.zero_()
     norm.running_var.fill_(1.0 - norm.eps)
@@ -82,12 +82,13 @@ class _BiasedConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         bias = self.norm[0].bias
         if self.groups == 1 or not torch.is_autocast_enabled("cpu") or x.device.type != "cpu":
-            return self._conv_forward(x, self.weight, bias)
+            return cast(Tensor, self._conv_forward(x, self.weight, bias))
         dtype = torch.get_autocast_dtype("cpu")
         padding = self.kernel_size[0] // 2 if self.padding == "same" else 0
         with torch.autocast("cpu", enabled=False):
             parts = (part.to(dtype) for part in (x, self.weight, bias))
-            return cast(Tensor, _Depthwise.apply(*parts, self.stride[0], padding))
+            apply = cast(Callable[..., Tensor], _Depthwise.apply)
+            return apply(*parts, self.stride[0], padding)
 
 
 class _Depthwise(torch.autograd.Function):

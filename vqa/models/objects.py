@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -78,10 +78,11 @@ class ObjectModel(nn.Module):
         width = config.channels
         self.enter = nn.ModuleList(nn.Conv2d(m.shape[1], width, 1) for m in maps)
         self.refine = nn.ModuleList(_Refine(width) for _ in maps)
-        self.see_centres = nn.Sequential(_Refine(width), nn.Conv2d(width, config.num_objects, 1))
+        last = nn.Conv2d(width, config.num_objects, 1)
+        nn.init.normal_(last.weight, std=0.01)
+        nn.init.constant_(cast(Tensor, last.bias), float(np.log(RARE / (1 - RARE))))
+        self.see_centres = nn.Sequential(_Refine(width), last)
         self.see_sides = nn.Sequential(_Refine(width), nn.Conv2d(width, 4, 1))
-        nn.init.normal_(self.see_centres[-1].weight, std=0.01)
-        nn.init.constant_(self.see_centres[-1].bias, float(np.log(RARE / (1 - RARE))))
         # From which score on an object counts, a class; fitted after the training.
         self.register_buffer("thresholds", torch.full((config.num_objects,), 0.3))
 
