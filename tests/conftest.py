@@ -28,6 +28,8 @@ from vqa.models import (
     CaptionerConfig,
     GazeConfig,
     GazeModel,
+    ObjectConfig,
+    ObjectModel,
 )
 from vqa.models.captioner import END
 from vqa.text import Vocab
@@ -185,6 +187,18 @@ def tiny_gaze(seed: int = 0, **options: object) -> GazeModel:
         torch.manual_seed(seed)
         encoder = replace(TINY_ENCODER, stride=32)
         model = GazeModel(GazeConfig(encoder=encoder, **{"channels": 16, **options})).eval()
+        wake(model)
+        return model
+
+
+def tiny_objects(seed: int = 0, **options: object) -> ObjectModel:
+    """An untrained object model of three classes."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder = replace(TINY_ENCODER, stride=32)
+        names = ("square", "shape", "dog")
+        config = ObjectConfig(encoder=encoder, num_objects=3, **{"channels": 16, **options})
+        model = ObjectModel(config, names).eval()
         wake(model)
         return model
 

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from training.annotations import Seen
@@ -275,16 +277,15 @@ class ObjectTask(OurTask):
     def validate(self, model: nn.Module) -> float:
         """F1 of the boxes on the fold to choose on, at the best threshold, in 0..1."""
         assert isinstance(model, ObjectModel)
-        return compare(model, self.validation, self.accelerator).best_f1()[0]
+        found = find_boxes(model, self.validation, self.accelerator)
+        return compare(found, self.validation).best_f1()[0]
 
 
-def compare(model: ObjectModel, data: ObjectSet, accelerator: Any) -> Matches:
-    """The boxes that a model finds beside the pseudo-boxes; on every process alike."""
-    from accelerate.utils import gather_object
-
+def find_boxes(model: ObjectModel, data: ObjectSet, accelerator: Accelerator) -> dict[int, Boxes]:
+    """What a model finds in each picture, by its row; on every process alike."""
     model.eval()
     share = range(accelerator.process_index, len(data), accelerator.num_processes)
-    found: list[tuple[Boxes, Boxes, Array]] = []
+    found: list[tuple[int, Boxes]] = []
     for start in range(0, len(share), 16):
         rows = [data.samples[i] for i in share[start : start + 16]]
         pictures = [(row, decode(data.rows[row], data.size)) for row in rows]
@@ -293,9 +294,12 @@ def compare(model: ObjectModel, data: ObjectSet, accelerator: Any) -> Matches:
             pixels = torch.cat([pixels for _, pixels in shown]).to(accelerator.device)
             with torch.no_grad(), accelerator.autocast():
                 maps = model(pixels)
-            pairs = zip(shown, decode_maps(maps, 0.05), strict=True)
-            found += [(boxes, data.boxes[row], data.sure[row]) for (row, _), boxes in pairs]
-    if accelerator.num_processes > 1:
-        found = gather_object(found)
-    boxes, truths, sure = zip(*found, strict=True)
-    return match(boxes, truths, sure, data.num_classes)
+            found += zip((row for row, _ in shown), decode_maps(maps, 0.05), strict=True)
+    return dict(gather_object(found) if accelerator.num_processes > 1 else found)
+
+
+def compare(found: Mapping[int, Boxes], data: ObjectSet) -> Matches:
+    """The boxes that were found in pictures, by row, beside the pseudo-boxes."""
+    truths = [data.boxes[row] for row in found]
+    sure = [data.sure[row] for row in found]
+    return match(list(found.values()), truths, sure, data.num_classes)

@@ -21,7 +21,8 @@ import torch
 from training.annotations import MoreQuestions
 from training.concepts import choose_concepts
 from training.loop import fit
-from training.object_task import ObjectLoss, ObjectSet, ObjectTask
+from training.object_scores import fit_thresholds
+from training.object_task import ObjectLoss, ObjectSet, ObjectTask, compare, find_boxes
 from training.pseudo_boxes import OBJECTS, read_boxes
 from training.run import Run, RunConfig, command, flag
 from training.train_vqa import Learnt
@@ -34,6 +35,7 @@ from vqa.rows import open_rows
 from vqa.text import Vocab
 
 SIZES = ("width", "channels", "finest")
+FITTED_ON = 8  # one in so many training pictures fits the thresholds
 
 
 @dataclass(frozen=True)
@@ -82,18 +84,9 @@ def train(config: TrainConfig) -> Path:
     rows, model = run.prepare(lambda: _read(config), lambda _: build(config))
     seen, listed, boxes = rows.seen(), rows.objects(), read_boxes(config.boxes)
     concepts = choose_concepts(seen, config.concept_min_count)
+    known = (rows, model, boxes, listed, seen)
     learnt, held = (
-        ObjectSet(
-            rows,
-            model,
-            boxes,
-            listed,
-            seen,
-            concepts=concepts,
-            held=out,
-            augment=not out,
-            seed=config.seed,
-        )
+        ObjectSet(*known, concepts=concepts, held=out, augment=not out, seed=config.seed)
         for out in (False, True)
     )
     fuse(model.encoder)
@@ -113,7 +106,11 @@ def train(config: TrainConfig) -> Path:
         best=run.work / "tune-best",
     )
     progress = fit(task, config.schedule(config.tune_epochs), run.accelerator, run.work / "tune")
-    return run.end(checkpoints.load_as(ObjectModel, task.best), progress.cpu_seconds)
+    best = checkpoints.load_as(ObjectModel, task.best).to(run.accelerator.device)
+    learnt.samples = learnt.samples[::FITTED_ON]
+    thresholds = fit_thresholds(compare(find_boxes(best, learnt, run.accelerator), learnt))
+    best.thresholds.copy_(torch.from_numpy(thresholds))
+    return run.end(best, progress.cpu_seconds)
 
 
 def _read(config: TrainConfig) -> Learnt:

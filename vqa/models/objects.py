@@ -78,11 +78,9 @@ class ObjectModel(nn.Module):
         width = config.channels
         self.enter = nn.ModuleList(nn.Conv2d(m.shape[1], width, 1) for m in maps)
         self.refine = nn.ModuleList(_Refine(width) for _ in maps)
-        last = nn.Conv2d(width, config.num_objects, 1)
-        nn.init.normal_(last.weight, std=0.01)
-        nn.init.constant_(cast(Tensor, last.bias), float(np.log(RARE / (1 - RARE))))
-        self.see_centres = nn.Sequential(_Refine(width), last)
-        self.see_sides = nn.Sequential(_Refine(width), nn.Conv2d(width, 4, 1))
+        rare = float(np.log(RARE / (1 - RARE)))
+        self.see_centres = nn.Sequential(_Refine(width), _last(width, config.num_objects, rare))
+        self.see_sides = nn.Sequential(_Refine(width), _last(width, 4, 0.0))
         # From which score on an object counts, a class; fitted after the training.
         self.register_buffer("thresholds", torch.full((config.num_objects,), 0.3))
 
@@ -182,6 +180,14 @@ class _Refine(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) -> the same shape."""
         return torch.as_tensor(features + self.mix(self.rectify(self.near(features))))
+
+
+def _last(channels: int, outputs: int, start: float) -> nn.Conv2d:
+    """A layer that at first says much the same everywhere."""
+    layer = nn.Conv2d(channels, outputs, 1)
+    nn.init.normal_(layer.weight, std=0.01)
+    nn.init.constant_(cast(Tensor, layer.bias), start)
+    return layer
 
 
 def _strides(finest: int, coarsest: int) -> list[int]:
