@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_objects
+from PIL import Image
 
 from training.encoders import depthwise_padding
 from training.object_scores import certain, fit_thresholds, match
-from training.pseudo_boxes import OBJECTS, STRIDES, agree, decode, read_boxes, write_boxes
+from training.pseudo_boxes import OBJECTS, STRIDES, Teacher, agree, decode, read_boxes, write_boxes
 from training.tune_fold import in_tune_fold, of_fold
 from vqa import checkpoints
 from vqa.encoders import Encoder, EncoderConfig
@@ -266,3 +267,36 @@ def test_scores_count_what_is_right_wrong_and_unknown():
     thresholds = fit_thresholds(many)
     assert 0.5 > thresholds[0] > 0.3
     assert thresholds.shape == (2,)
+
+
+class RedSpotter:
+    """A session that reports one object where the picture is reddest, as class 3."""
+
+    def run(self, _, inputs):
+        (pixels,) = inputs["images"]
+        blue, _, red = pixels  # the order that the teacher was taught with
+        assert pixels.dtype == np.float32
+        assert pixels.max() == 255
+        y, x = np.unravel_index((red - blue)[16::32, 16::32].argmax(), (13, 13))
+        output = np.zeros((1, 3549, 85), np.float32)
+        row = 52 * 52 + 26 * 26 + 13 * y + x
+        output[0, row, :5], output[0, row, 8] = [0.5, 0.5, 0, 0, 1], 0.9
+        return [output]
+
+
+def test_the_teacher_must_see_a_thing_in_the_mirror_image_too():
+    teacher = Teacher.__new__(Teacher)
+    teacher.session = RedSpotter()
+    picture = Image.new("RGB", (130, 130))
+    picture.paste((255, 0, 0), (20, 50, 30, 60))
+    found = teacher.find(picture)
+    assert found.labels.tolist() == [3]
+    np.testing.assert_allclose(found.corners * 13, [[2, 5, 3, 6]], atol=1e-5)
+    picture.paste((255, 0, 0), (100, 50, 110, 60))  # the views report different ones
+    assert len(teacher.find(picture).scores) == 0
+
+
+def test_a_teachers_folder_holds_one_onnx_file(tmp_path):
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(BadData, match="must hold one ONNX file, it holds 0"):
+        Teacher(tmp_path)

@@ -1,5 +1,6 @@
 """Training the object model for real, on coloured shapes."""
 
+import importlib
 import json
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import torch
 from conftest import tiny_objects, tiny_rows
 from safetensors.torch import load_file
 
+from training import card
 from training.annotations import Seen
 from training.object_task import (
     UNSURE,
@@ -128,7 +130,7 @@ def test_its_scores_are_recorded(config, tiny_data, folder, tmp_path):
     score(ScoreConfig(str(model), str(folder), str(tiny_data)))
     found = json.loads((model / "metrics.json").read_text())["results"]["objects"]
     assert found["split"] == "tune fold"
-    assert found["metrics"]["pictures"] == 4
+    assert found["metrics"]["n"] == 4
     assert {"f1", "ap50", "count", "teacher_count"} <= set(found["metrics"])
 
 
@@ -176,3 +178,27 @@ def test_giou_is_one_for_the_same_box_and_below_zero_far_away():
 def test_the_model_that_is_trained_can_be_loaded_as_any_other(config):
     model = checkpoints.load_as(ObjectModel, train(config))
     assert model.thresholds.shape == (3,)
+
+
+def test_the_card_tells_how_it_was_made_and_how_good_it_is(config, tiny_data, folder):
+    model = train(replace(config, start="", encoder=config.start, stride=32, image_size=64))
+    score(ScoreConfig(str(model), str(folder), str(tiny_data)))
+    text = card.render(model)
+    assert "2 epochs end to end from start" in text
+    assert "On the tune fold of 4 training pictures" in text.replace("\n", " ")
+    assert "| **this model** |" in text
+
+
+@pytest.mark.parametrize("module", ["vqa", "captioner", "gaze"])
+def test_every_training_can_choose_on_the_fold(module, tiny_data, gaze_data, tmp_path, monkeypatch):
+    in_fold = {"0", "1", "2", "dot0.png", "dot1.png", "dot2.png"}
+    monkeypatch.setattr("training.tune_fold.in_tune_fold", lambda name: str(name) in in_fold)
+    script = importlib.import_module(f"training.train_{module}")
+    data = gaze_data if module == "gaze" else tiny_data
+    splits = {"train_splits": "train"} if module == "gaze" else {}
+    config = script.TrainConfig(str(data), str(tmp_path / "out"), tune_fold=True, **splits)
+    parts = [getattr(part, "rows", part) for part in script._read(config)]
+    learnt, held = ({str(row.image_id) for row in part} for part in parts)
+    assert [len(part) for part in parts] == [5, 3]
+    assert held < in_fold
+    assert not held & learnt

@@ -34,6 +34,7 @@ LABELS = {  # how a card names a result of metrics.json; others by their own nam
     "daquar": "this model, on DAQUAR",
     "caption": "**this model, beam 3**",
     "gaze": "**this model**",
+    "objects": "**this model**",
 }
 ABLATION = "ablation: "  # begins the names of results that a card shows in a table of their own
 GATED = "gaze, gated prior"
@@ -50,6 +51,7 @@ COLUMNS = {
     "captioner": ("cider", "bleu1", "bleu4", "rouge_l", "words", "most_frequent"),
     "gaze": ("cc", "nss", "auc_judd", "sim", "kl", "auc_shuffled", "information_gain"),
     "emoji": ("macro_f1", "accuracy", "top5"),
+    "objects": ("f1", "ap50", "count", "soft_count", "teacher_count", "always_2", "questions"),
 }
 # What the card's header says of each kind of model; and `task`, which of the first dataset's is
 # measured. The data of the gaze model are not on the Hub.
@@ -75,6 +77,12 @@ CARDS: dict[str, dict[str, Any]] = {
         "tags": ["saliency", "gaze", "eye-tracking", "explainability"],
         "model_name": "SeeWhy gaze model",
         "metrics": {"cc": "cc", "nss": "nss", "auc_judd": "auc"},
+    },
+    "objects": {
+        "pipeline_tag": "object-detection",
+        "tags": ["object-detection", "counting", "explainability"],
+        "model_name": "SeeWhy object model",
+        "metrics": {"f1": "f1", "count": "accuracy"},
     },
     "emoji": {
         "pipeline_tag": "text-classification",

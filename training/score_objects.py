@@ -24,7 +24,7 @@ from training.object_task import ObjectSet, compare, find_boxes
 from training.pseudo_boxes import read_boxes
 from training.record import provenance
 from training.run import command, flag
-from training.score import add_result
+from training.score import add_result, trained
 from vqa import checkpoints
 from vqa.models import ObjectModel
 from vqa.models.boxes import Boxes
@@ -94,14 +94,15 @@ def score(config: ScoreConfig) -> Path:
     data = ObjectSet(rows, model, read_boxes(config.boxes), listed, nothing, concepts=(), held=True)
     found = find_boxes(model, data, Accelerator(cpu=True))
     questions = list(count_questions(rows, model.names))
-    metrics = box_scores(compare(found, data)) | {"pictures": len(found)}
+    metrics = box_scores(compare(found, data)) | {"n": len(found)}
     for name, boxes in (("", found), ("teacher_", data.boxes)):
         by_id = {str(rows[row].image_id): each for row, each in boxes.items()}
         counts = count_scores(model, by_id, questions)
         metrics |= {f"{name}{key}": value for key, value in counts.items()}
     print(metrics)
-    entry = {"dataset": "pseudo-boxes", "split": "tune fold", **provenance(), "metrics": metrics}
-    add_result(Path(config.model) / "metrics.json", "objects", entry)
+    made = {key: str(value) for key, value in trained(Path(config.model)).items()}
+    entry = {"dataset": "pseudo-boxes", "split": "tune fold", **provenance(), "model": made}
+    add_result(Path(config.model) / "metrics.json", "objects", entry | {"metrics": metrics})
     return Path(config.model)
 
 

@@ -11,6 +11,7 @@ MAIN: dict[str, tuple[str, dict[str, str]]] = {  # by type: of which result, whi
     "answerer": ("answer", {"all": "VQA accuracy, all", "not yes/no": "VQA accuracy, not yes/no"}),
     "captioner": ("caption", {"cider": "CIDEr x 100", "bleu4": "BLEU-4 x 100"}),
     "gaze": ("gaze", {"cc": "CC", "nss": "NSS", "auc_judd": "AUC-Judd"}),
+    "objects": ("objects", {"f1": "F1 against the teacher's boxes", "count": "right counts, %"}),
     "emoji": ("emoji", {"macro_f1": "macro-F1, emoji", "accuracy": "accuracy"}),
 }
 
