@@ -35,6 +35,7 @@ LABELS = {  # how a card names a result of metrics.json; others by their own nam
     "daquar": "this model, on DAQUAR",
     "caption": "**this model, beam 3**",
     "gaze": "**this model**",
+    "objects": "**this model**",
 }
 ABLATION = "ablation: "  # begins the names of results that a card shows in a table of their own
 GATED = "gaze, gated prior"

@@ -88,7 +88,7 @@ def keep(metrics: Metrics, options: argparse.Namespace, tables: Mapping[str, Any
             it was trained.
     """
     path = options.metrics or options.predictions.with_suffix(".metrics.json")
-    model = _trained(options.model) if options.model else {}
+    model = trained(options.model) if options.model else {}
     data = Path(options.data)
     entry = {
         "dataset": data.resolve().name if data.is_dir() else plain_path(options.data),
@@ -117,7 +117,7 @@ def add_result(path: Path, name: str, entry: Mapping[str, Any]) -> None:
     record(path, "results", {**results, name: dict(entry)})
 
 
-def _trained(model: Path) -> dict[str, Any]:
+def trained(model: Path) -> dict[str, Any]:
     """The command, the commit and the seed that a checkpoint comes from, by its metrics.json."""
     path = model / "metrics.json"
     try:

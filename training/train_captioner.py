@@ -119,7 +119,7 @@ def train(config: TrainConfig) -> Path:
     cpu_seconds = 0.0
     for stage, epochs in stages.items():
         if stage == "critical":  # its measure is that of `data`
-            corpora = (read_corpus(config.data, config.train_split), corpora[1])
+            corpora = (_read_own(config), corpora[1])
         if epochs:
             model, progress = _run_stage(stage, epochs, model, corpora, run)
             cpu_seconds += progress.cpu_seconds
@@ -128,12 +128,23 @@ def train(config: TrainConfig) -> Path:
 
 def _read(config: TrainConfig) -> tuple[Corpus, Corpus]:
     """Training and validation captions; pictures are read lazily."""
-    corpus = read_corpus(config.data, config.train_split)
-    validation = read_corpus(config.data, config.validation_split)
+    corpus = _read_own(config)
+    measured = config.train_split if config.tune_fold else config.validation_split
+    validation = read_corpus(config.data, measured, fold=config.tune_fold or None)
     check_splits(config.data, corpus.rows, validation.rows)
     for folder in filter(None, config.also.split(",")):
-        corpus += read_corpus(folder, "train", share=config.also_share, seed=config.seed)
+        some: dict[str, Any] = {"share": config.also_share, "seed": config.seed}
+        corpus += read_corpus(folder, "train", **some, fold=_left_out(config))
     return corpus, validation
+
+
+def _read_own(config: TrainConfig) -> Corpus:
+    """The training captions of `data` itself."""
+    return read_corpus(config.data, config.train_split, fold=_left_out(config))
+
+
+def _left_out(config: TrainConfig) -> bool | None:
+    return False if config.tune_fold else None
 
 
 def _run_stage(

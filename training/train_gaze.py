@@ -23,6 +23,7 @@ from training.core.loop import fit
 from training.core.run import Run, check_splits, command, go_on
 from training.data.decoding import first_pixels
 from training.data.fixation_set import GazeSet
+from training.data.tune_fold import of_fold
 from training.tasks.gaze import MEASURES, TERMS, GazeLoss, GazeTask
 from vqa import checkpoints
 from vqa.data.image_dataset import ImageRecord, chain_rows, open_rows
@@ -100,13 +101,15 @@ def train(config: TrainConfig) -> Path:
 
 def _read(config: TrainConfig) -> tuple[Sequence[ImageRecord], Sequence[ImageRecord]]:
     """Training and validation rows, read lazily."""
-    learnt = [
-        open_rows(config.data, split, needs="fixations") for split in config.train_splits.split(",")
-    ]
+    splits = config.train_splits.split(",")
+    learnt = [open_rows(config.data, split, needs="fixations") for split in splits]
     learnt += [
         open_rows(folder, "train", needs="fixations")
         for folder in filter(None, config.also.split(","))
     ]
+    if config.tune_fold:
+        held = chain_rows(of_fold(rows, True) for rows in learnt[: len(splits)])
+        return chain_rows(of_fold(rows, False) for rows in learnt), held
     validation = open_rows(config.data, config.validation_split, needs="fixations")
     check_splits(config.data, learnt[0], validation)
     return chain_rows(learnt), validation

@@ -32,6 +32,7 @@ from training.data.extra_annotations import MoreQuestions, Seen, parse_weights
 from training.data.feature_cache import encode_rows
 from training.data.question_generation import SOURCE
 from training.data.question_set import QuestionSet, build_vocabularies, survives_mirror
+from training.data.tune_fold import of_fold
 from training.tasks.answering import AnswerLoss, AnswerTask, fit_temperature
 from training.tasks.concepts import learn_concepts
 from training.tasks.object_loss import object_loss
@@ -221,8 +222,11 @@ class TrainingRows(ImageDataset):
 def _read(config: TrainConfig) -> tuple[TrainingRows, Sequence[ImageRecord]]:
     """Training and validation rows, read lazily."""
     weights = config.weights()
+    fold = False if config.tune_fold else None
     parts = [
-        MoreQuestions(open_rows(folder, split, needs=needs), folder, weights, config.seed)
+        MoreQuestions(
+            of_fold(open_rows(folder, split, needs=needs), fold), folder, weights, config.seed
+        )
         for needs, split, folders in (
             ("question", config.train_split, config.data),
             ("question", "train", config.also),
@@ -231,7 +235,8 @@ def _read(config: TrainConfig) -> tuple[TrainingRows, Sequence[ImageRecord]]:
         for folder in filter(None, folders.split(","))
     ]
     train_rows = TrainingRows(parts)
-    validation = open_rows(config.data, config.validation_split)
+    measured = config.train_split if config.tune_fold else config.validation_split
+    validation = of_fold(open_rows(config.data, measured), config.tune_fold or None)
     check_splits(config.data, parts[0].rows, validation)
     return train_rows, validation
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from vqa.models import Answerer, Captioner, EmojiModel, GazeModel
+from vqa.models import Answerer, Captioner, EmojiModel, GazeModel, ObjectModel
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Task:
 
     key: str  # name of its command, endpoint, bulk inference and scoring, and of its main result
     flag: str  # of app.py, and the name in a Space's models.json
-    network: type[Answerer | Captioner | GazeModel | EmojiModel]  # of its checkpoints
+    network: type[Answerer | Captioner | GazeModel | EmojiModel | ObjectModel]
     pipeline: str  # "module:class" of what runs the network; imported when a model is loaded
     folders: tuple[str, ...]  # the shipped models in model_cards; the first is the default
     metrics: Mapping[str, str]  # the main numbers of its result in metrics.json, with their names
@@ -38,7 +38,7 @@ class Task:
         """Put a network behind its pipeline.
 
         Args:
-            network: type[Answerer | Captioner | GazeModel | EmojiModel]  # of its checkpoints
+            network: type[Answerer | Captioner | GazeModel | EmojiModel | ObjectModel]
             options: of the pipeline's constructor.
         """
         module, _, name = self.pipeline.partition(":")
@@ -118,8 +118,26 @@ EMOJI = Task(
     columns=("macro_f1", "accuracy", "top5"),
 )
 
+# It finds and counts things for the others, and has no command or endpoint of its own.
+OBJECTS = Task(
+    key="objects",
+    flag="objects",
+    network=ObjectModel,
+    pipeline="",
+    folders=("objects",),
+    metrics={"f1": "F1 against the teacher's boxes", "count": "right counts, %"},
+    does="Finds and counts things",
+    card={
+        "pipeline_tag": "object-detection",
+        "tags": ["object-detection", "counting", "explainability"],
+        "model_name": "SeeWhy object model",
+        "metrics": {"f1": "f1", "count": "accuracy"},
+    },
+    columns=("f1", "ap50", "count", "soft_count", "teacher_count", "always_2", "questions"),
+)
+
 TASKS = {task.key: task for task in (ANSWER, CAPTION, GAZE, EMOJI)}
 BY_FLAG = {task.flag: task for task in TASKS.values()}
-BY_MODEL_TYPE = {task.model_type: task for task in TASKS.values()}
+BY_MODEL_TYPE = {task.model_type: task for task in (*TASKS.values(), OBJECTS)}
 EXPLAIN = "explain"  # the endpoint that explains an answer
 ENDPOINTS = (*TASKS, EXPLAIN)  # what programs may call by its name

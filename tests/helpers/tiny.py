@@ -8,7 +8,16 @@ from dataclasses import replace
 import torch
 from PIL import Image, ImageDraw
 
-from vqa.models import Answerer, AnswererConfig, Captioner, CaptionerConfig, GazeConfig, GazeModel
+from vqa.models import (
+    Answerer,
+    AnswererConfig,
+    Captioner,
+    CaptionerConfig,
+    GazeConfig,
+    GazeModel,
+    ObjectConfig,
+    ObjectModel,
+)
 from vqa.models.captioner import END
 from vqa.models.encoder import EncoderConfig
 from vqa.preprocessing.vocabulary import Vocab
@@ -129,6 +138,18 @@ def tiny_gaze(seed: int = 0, **options: object) -> GazeModel:
         torch.manual_seed(seed)
         encoder = replace(TINY_ENCODER, stride=32)
         model = GazeModel(GazeConfig(encoder=encoder, **{"channels": 16, **options})).eval()
+        wake(model)
+        return model
+
+
+def tiny_objects(seed: int = 0, **options: object) -> ObjectModel:
+    """An untrained object model of three classes."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder = replace(TINY_ENCODER, stride=32)
+        names = ("square", "shape", "dog")
+        config = ObjectConfig(encoder=encoder, num_objects=3, **{"channels": 16, **options})
+        model = ObjectModel(config, names).eval()
         wake(model)
         return model
 

@@ -26,6 +26,8 @@ def _recipe(config: dict[str, Any]) -> str:
         return f"Weights averaged: {1 - share:g} of {before}, {share:g} of {mean}{others}."
     if "word_dropout" in config:
         return _texts(config)
+    if "boxes" in config:
+        return _objects(config)
     gaze, captions = "kl" in config, "critical_epochs" in config
     part = "decoder" if gaze or captions else "head"
     if config.get("only_backward"):
@@ -108,6 +110,22 @@ def _texts(config: dict[str, Any]) -> str:
         f"{config['word_dropout']:g}, averaged weights (decay {config['ema']:g}), on the train "
         f"splits of {sets}; a set's share is like its size to the power {config['power']:g}"
         f"{linear}."
+    )
+
+
+def _objects(config: dict[str, Any]) -> str:
+    """The same for a model of objects."""
+    frozen = config["freeze_through"]
+    still = f", its layers up to stride {frozen} frozen" if frozen else ""
+    folders = [Path(name).stem for name in (config["data"], *config["also"].split(",")) if name]
+    return (
+        f"{config['tune_epochs']} epochs end to end from {Path(config['encoder']).name} (AdamW, "
+        f"head {config['tune_lr']:g}, encoder {config['encoder_lr']:g}{still}), "
+        f"{config['batch_size']} pictures a step, mirrored, cropped and tinted; focal loss of "
+        f"centres ({config['centres']:g}), 1 - GIoU of boxes ({config['sides']:g}) and binary "
+        f"cross-entropy of the words of captions ({config['concepts']:g}); averaged weights (decay "
+        f"{config['ema']:g}), on the training pictures of {', '.join(folders)} outside the fold "
+        "that is kept for choosing."
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,31 @@ def side_by_side(first: Encoder, second: Encoder) -> Encoder:
     return both
 
 
+def depthwise_padding(architecture: dict[str, Any], image_size: int) -> dict[str, list[int]]:
+    """The padding that an EfficientNet was taught with, at another picture size.
+
+    TensorFlow pads a strided convolution by the size of its input, transformers by a list of the
+    blocks whose input side is odd; with the wrong list features lie a pixel off, and nothing fails.
+
+    Args:
+        architecture: a transformers config as a dict.
+        image_size: side of the square pictures, in pixels.
+
+    Returns:
+        The field of the config to change; empty for another kind of network.
+    """
+    if architecture["model_type"] != "efficientnet":
+        return {}
+    side, block, odd = -(-image_size // 2), 0, []
+    stages = zip(architecture["strides"], architecture["num_block_repeats"], strict=True)
+    for stride, repeats in stages:
+        if stride == 2 and side % 2:
+            odd.append(block)
+        side = -(-side // stride)
+        block += math.ceil(architecture["depth_coefficient"] * repeats)
+    return {"depthwise_padding": odd}
+
+
 def pretrained(source: str, *, image_size: int = 224, stride: int = 32) -> Encoder:
     """An encoder that starts from pretrained weights.
 
@@ -36,9 +63,10 @@ def pretrained(source: str, *, image_size: int = 224, stride: int = 32) -> Encod
         OSError: if there is no such folder or Hub id (transformers' own message).
         ValueError: if the network has no stage of that stride.
     """
-    from transformers import AutoImageProcessor, AutoModel
+    from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
-    network = AutoModel.from_pretrained(source, dtype=torch.float32)
+    padding = depthwise_padding(AutoConfig.from_pretrained(source).to_dict(), image_size)
+    network = AutoModel.from_pretrained(source, dtype=torch.float32, **padding)
     processor = AutoImageProcessor.from_pretrained(source)
     architecture = {k: v for k, v in network.config.to_diff_dict().items() if k not in _LABELS}
     config = EncoderConfig(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from training.core.config import RunConfig
-from training.core.encoder_init import pretrained, unfold_batch_norm
+from training.core.encoder_init import depthwise_padding, pretrained, unfold_batch_norm
 from training.core.run import Model
 from vqa import checkpoints
 from vqa.models.encoder import Encoder, EncoderConfig
@@ -41,9 +41,11 @@ def start_encoder(name: str, reads: dict[str, Any]) -> Encoder:
 def _reading(config: EncoderConfig, reads: dict[str, Any]) -> EncoderConfig:
     if reads["stride"] != config.stride:
         reads = {"width": 0} | reads  # its width was that of another stage
-    others = {name: value for name, value in reads.items() if name != "finer"}
-    beside = config.beside and _reading(config.beside, others)
-    return replace(config, **({"beside": beside} | reads))
+    padding = depthwise_padding(config.architecture, reads["image_size"])
+    reads = {"architecture": config.architecture | padding} | reads
+    others = {n: value for n, value in reads.items() if n not in ("finer", "architecture")}
+    changed: dict[str, Any] = {"beside": config.beside and _reading(config.beside, others)}
+    return replace(config, **(changed | reads))
 
 
 def parameter_groups(model: Model, config: RunConfig, lr: float) -> list[dict[str, Any]]:

@@ -53,7 +53,9 @@ Config = TypeVar("Config", bound=LoopConfig)
 class Model(Protocol):
     """What a training needs of a model."""
 
-    encoder: Encoder
+    @property
+    def encoder(self) -> Encoder:
+        """Its first part."""
 
     def parameters(self) -> Any:
         """As of any `nn.Module`."""

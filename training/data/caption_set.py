@@ -13,6 +13,7 @@ from torch import Tensor
 from training.data.augmentation import NO_FLIP
 from training.data.extra_annotations import ObjectLabels, read_annotations
 from training.data.image_set import PictureSet, pad
+from training.data.tune_fold import of_fold
 from vqa.data.image_dataset import ImageRecord, chain_rows, open_rows, select_rows
 from vqa.errors import BadData
 from vqa.models import Captioner
@@ -38,7 +39,9 @@ class Corpus:
         return Corpus(rows, self.captions + other.captions, self.objects + other.objects)
 
 
-def read_corpus(data: str, split: str, *, share: float = 1.0, seed: int = 0) -> Corpus:
+def read_corpus(
+    data: str, split: str, *, share: float = 1.0, seed: int = 0, fold: bool | None = None
+) -> Corpus:
     """Open the pictures of a data set that have captions.
 
     Args:
@@ -47,11 +50,12 @@ def read_corpus(data: str, split: str, *, share: float = 1.0, seed: int = 0) -> 
         split: which part.
         share: how much of them to take, drawn at random.
         seed: of that.
+        fold: as of `of_fold`.
 
     Raises:
         BadData: if the data cannot be read, or hold no caption.
     """
-    rows = open_rows(data, split, needs="caption")
+    rows = of_fold(open_rows(data, split, needs="caption"), fold)
     more = read_annotations(data) if split == "train" else {}
     found = [more.get(row.image_id, (row.captions, None)) for row in rows]
     texts = [[tokens for text in said if (tokens := ptb_tokenize(text))] for said, _ in found]

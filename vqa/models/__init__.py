@@ -6,6 +6,7 @@ from vqa.models.answerer import Answerer, AnswererConfig
 from vqa.models.captioner import Caption, Captioner, CaptionerConfig
 from vqa.models.emoji import EmojiConfig, EmojiModel, Feeling
 from vqa.models.gaze import GazeConfig, GazeModel
+from vqa.models.objects import ObjectConfig, ObjectModel
 from vqa.models.outputs import Answer
 
 TRANSFORMERS = ("blip", "vilt")  # answerers of transformers, which `transformers_answerer` runs
@@ -23,4 +24,6 @@ __all__ = [
     "Feeling",
     "GazeConfig",
     "GazeModel",
+    "ObjectConfig",
+    "ObjectModel",
 ]

@@ -116,17 +116,19 @@ class Encoder(nn.Module):
     def pyramid(self, pixels: Tensor, strides: Sequence[int]) -> list[Tensor]:
         """Pixels (B, 3, H, W) in [0, 1] -> the last feature maps (B, C, h, w) of each stride.
 
+        At the stride of the config they are those of its width.
+
         Raises:
             ValueError: if the network has no stage of a stride.
         """
         maps = self.maps(pixels)
-        return [self._of_stride(maps, pixels, stride) for stride in strides]
+        wanted = {self.config.stride: self._of_width(maps)}
+        return [self._of_stride(wanted.get(stride, maps), pixels, stride) for stride in strides]
 
     def _read(self, pixels: Tensor) -> list[Tensor]:
         """Pixels (B, 3, S, S) -> the parts of the grid, (B, C, h, w) each."""
         maps = self.maps(pixels)
-        wanted = [m for m in maps if self.config.width in (0, m.shape[1])]
-        parts = [self._of_stride(wanted, pixels, self.config.stride)]
+        parts = [self._of_stride(self._of_width(maps), pixels, self.config.stride)]
         if self.config.finer:
             height, width = parts[0].shape[-2:]
             found = self.finer(maps, pixels, (height, width))
@@ -144,6 +146,9 @@ class Encoder(nn.Module):
         normalised = ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         outputs = self.network(normalised, output_hidden_states=True)
         return [normalised, *(outputs.hidden_states or ()), outputs.last_hidden_state]
+
+    def _of_width(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        return [m for m in maps if self.config.width in (0, m.shape[1])]
 
     def _of_stride(self, maps: Sequence[Tensor], pixels: Tensor, stride: int) -> Tensor:
         wanted = -(-pixels.shape[-1] // stride)
