@@ -148,6 +148,15 @@ def test_files_and_functions_stay_within_the_rules():
                     assert node.end_lineno - node.lineno + 1 - doc <= 60, node.name
 
 
+def test_no_docstring_makes_the_reader_look_elsewhere():
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for package in ALLOWED:
+        for path in sources(package):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                text = (isinstance(node, kinds) and ast.get_docstring(node)) or ""
+                assert not re.match(r"As of\b|As `|The same\b|Likewise\b", text), node.name
+
+
 @pytest.mark.parametrize("folder", CARDS, ids=[p.name for p in CARDS])
 def test_a_card_says_what_its_numbers_say(folder):
     assert (folder / "README.md").read_text(encoding="utf-8") == render(folder)

@@ -163,7 +163,9 @@ class ImageLime:
         targets: Sequence[int],
         progress: Progress = lambda _done, _total: None,
     ) -> Iterator[Maps]:
-        """As `score`, but yields the maps from the samples so far; the last are the final ones."""
+        """Yield the maps from the samples scored so far; the last ones are those that `score`
+        returns.
+        """
         for _done in self.score(scorer, targets, progress):
             yield self.maps(targets)
 

@@ -94,7 +94,7 @@ def _stages(config: dict[str, Any], part: str) -> list[str]:
 
 
 def _texts(config: dict[str, Any]) -> str:
-    """The same for a model of texts."""
+    """How an emoji model was trained, in one sentence."""
     sets = " and ".join(config["data"].replace("=", " of ").split(","))
     linear = (
         "; then a linear part, fitted by support vector machines (C "
@@ -114,7 +114,7 @@ def _texts(config: dict[str, Any]) -> str:
 
 
 def _objects(config: dict[str, Any]) -> str:
-    """The same for a model of objects."""
+    """How an object model was trained, in one sentence."""
     frozen = config["freeze_through"]
     still = f", its layers up to stride {frozen} frozen" if frozen else ""
     folders = [Path(name).stem for name in (config["data"], *config["also"].split(",")) if name]

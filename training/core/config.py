@@ -82,7 +82,7 @@ class RunConfig(LoopConfig):
 
 @dataclass(frozen=True)
 class HeadFirstConfig(RunConfig):
-    """The same for a model whose head first learns on the grids of the frozen encoder."""
+    """Settings of a model whose head first learns on the grids of the frozen encoder."""
 
     train_split: str = flag("train", "of `data`; of a Hub id also a slice, like validation[:90%%]")
     validation_split: str = flag("validation", "of `data`, likewise; `also` has none")

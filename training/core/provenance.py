@@ -45,7 +45,7 @@ def _plain(text: str) -> str:
 
 
 def plain_paths(settings: dict[str, Any]) -> dict[str, Any]:
-    """The same for every text among some settings."""
+    """Settings whose texts no longer hold the folders that only this machine has."""
     return {k: plain_path(v) if isinstance(v, str) else v for k, v in settings.items()}
 
 

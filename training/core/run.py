@@ -58,7 +58,7 @@ class Model(Protocol):
         """Its first part."""
 
     def parameters(self) -> Any:
-        """As of any `nn.Module`."""
+        """Its parameters; every `nn.Module` has them."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ class ModelTask(Task):
         self.groups, self.accelerator, self.best = groups, accelerator, best
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """As of `Task`."""
+        """Groups for the optimiser, each with its own learning rate."""
         return self.groups
 
     def num_samples(self) -> int:
@@ -236,11 +236,11 @@ class ModelTask(Task):
         return len(self.train)
 
     def batch(self, samples: list[tuple[int, int]]) -> Batch:
-        """As of `Task`."""
+        """Tensors of the samples, each given as (epoch, index)."""
         return dict(self.train.batch(samples))
 
     def keep(self, model: Any) -> None:
-        """As of `Task`."""
+        """Save the model as the best so far."""
         checkpoints.save(model, self.best)
 
 

@@ -35,10 +35,10 @@ class HasEncoder(Protocol):
         """Pixels (B, 3, S, S) in [0, 1] -> cells (B, N, C)."""
 
     def eval(self) -> Any:
-        """As of any `nn.Module`."""
+        """Switch to evaluation mode; every `nn.Module` has it."""
 
     def train(self, mode: bool) -> Any:
-        """Likewise."""
+        """Switch training mode on or off; every `nn.Module` has it."""
 
 
 def encode_rows(

@@ -48,7 +48,7 @@ class CaptionLoss(nn.Module):
             return self.of(cells, batch)
 
     def of(self, cells: Tensor, batch: Batch) -> Tensor:
-        """The same for pictures that are encoded already."""
+        """The loss for pictures that are encoded already."""
         look = self.model.look(cells)
         total = cells.new_zeros(())
         for direction, decoder in enumerate(self.model.decoders):

@@ -136,7 +136,7 @@ def line(check: Counterfactual | None, label: str) -> str:
 
 
 def verdict(check: Counterfactual | None) -> str:
-    """The same in a few words without the answers."""
+    """Say in a few words whether the answer held, without naming the answers."""
     if check is None:
         return "Nothing to cover."
     if check.changed:

@@ -118,7 +118,7 @@ def _progress(tell: Tell, shown: Reasons, what: str, part: tuple[int, int] = (0,
 
 
 def _checking(tell: Tell, shown: Reasons, what: str, part: tuple[int, int] = (0, 1)) -> Progress:
-    """The same for the quick test after a part, when the bar is where the part has left it."""
+    """States of the quick test that follows a part, with the bar where that part has left it."""
     status = widgets.at(part[0] + 1, part[1], what)
     return lambda _done, _total: tell(replace(shown, status=status))
 

@@ -95,7 +95,9 @@ class NoStubs(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """As of `MetaPathFinder`; of one module, once."""
+        """Find the one module whose stub writer is to be left out; see
+        `importlib.abc.MetaPathFinder`.
+        """
         if name != "gradio.component_meta":
             return None
         sys.meta_path.remove(self)

@@ -78,13 +78,17 @@ def _look_in_the_page(engine: Engine, tab: Tab, *asking: Any) -> None:
             return cleared(tab, str(error))
 
     def choose(event: gr.SelectData) -> dict[Any, Any]:
-        """The same for an example and its first question."""
+        """New values once an example is chosen: its gaze map, beside the answer to its first
+        question.
+        """
         example = EXAMPLES[event.index]
         path, first = str(example.path), example.questions[0]
         return {picture: path, question: first} | look(path, first)
 
     def put(path: str | None) -> dict[Any, Any]:
-        """The same for a picture of the visitor's, without a question yet."""
+        """New values once a visitor has put a picture there: its gaze map, without a question
+        yet.
+        """
         return {question: ""} | (look(path, "") if path else cleared(tab))
 
     waits = {"show_progress": "minimal", "show_progress_on": tab.people, **MODEL, **PRIVATE}

@@ -98,11 +98,11 @@ class Answering(Lines):
 
     @property
     def size(self) -> int:
-        """As of `Task`."""
+        """Side in pixels of the squares that the model wants; 0 if it looks at no picture."""
         return self.engine.answer_pipeline.size
 
     def ask(self, row: ImageRecord, refuse: Callable[[str], None]) -> list[Line]:
-        """As of `Task`."""
+        """Begin the lines of a row, or refuse some with the reason."""
         lines: list[Line] = []
         for question in row.questions:
             try:
@@ -115,7 +115,7 @@ class Answering(Lines):
         return lines
 
     def complete(self, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
-        """As of `Task`."""
+        """End the lines of each picture."""
         questions = [[line["question"] for line in lines] for lines in asked]
         answers = self.engine.answer_batch(pictures, questions, k=5)
         for lines, found in zip(asked, answers, strict=True):
@@ -124,7 +124,7 @@ class Answering(Lines):
                 line["top"] = [[text, round(float(p), 6)] for text, p in answer.top]
 
     def same(self, old: Line, new: Line) -> bool:
-        """As of `Task`."""
+        """Whether one model can have ended both of these lines."""
         return _alike(old.get("top", [["", 0.0]]), new["top"])
 
 
@@ -149,7 +149,7 @@ class Describing(Lines):
 
     @staticmethod
     def add_flags(command: argparse.ArgumentParser) -> None:
-        """As of `Lines`, and how far to search."""
+        """Add the flags of the subcommand, and how far to search."""
         from vqa.pipelines.captioning import MAX_BEAM
 
         Lines.add_flags(command)
@@ -159,15 +159,15 @@ class Describing(Lines):
 
     @property
     def size(self) -> int:
-        """As of `Task`."""
+        """Side in pixels of the squares that the model wants; 0 if it looks at no picture."""
         return self.caption_pipeline.captioner.config.encoder.image_size
 
     def ask(self, row: ImageRecord, refuse: Callable[[str], None]) -> list[Line]:
-        """As of `Task`; every picture can be described."""
+        """Begin the lines of a row, or refuse some with the reason."""
         return [{"image_id": row.image_id}]
 
     def complete(self, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
-        """As of `Task`."""
+        """End the lines of each picture."""
         captions = self.caption_pipeline.caption_batch(pictures, beam=self.beam)
         for lines, caption in zip(asked, captions, strict=True):
             words = zip(caption.words, caption.word_probs, strict=True)
@@ -180,7 +180,7 @@ class Describing(Lines):
                 line.update(said)
 
     def same(self, old: Line, new: Line) -> bool:
-        """As of `Task`."""
+        """Whether one model can have ended both of these lines."""
         return old.get("caption") == new["caption"] and _alike(old.get("words", []), new["words"])
 
 
@@ -205,22 +205,22 @@ class Gazing(Lines):
 
     @property
     def size(self) -> int:
-        """As of `Task`."""
+        """Side in pixels of the squares that the model wants; 0 if it looks at no picture."""
         return self.gaze_pipeline.model.config.encoder.image_size
 
     def ask(self, row: ImageRecord, refuse: Callable[[str], None]) -> list[Line]:
-        """As of `Task`; people look at any picture."""
+        """Begin the lines of a row, or refuse some with the reason."""
         return [{"image_id": row.image_id}]
 
     def complete(self, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
-        """As of `Task`."""
+        """End the lines of each picture."""
         maps = self.gaze_pipeline.maps(pictures, size=MAP_SIZE)
         for lines, each in zip(asked, maps, strict=True):
             for line in lines:
                 line["map"] = base64.b64encode((each / each.max()).astype(np.float16)).decode()
 
     def same(self, old: Line, new: Line) -> bool:
-        """As of `Task`."""
+        """Whether one model can have ended both of these lines."""
         if "map" not in old:
             return False
         one, other = (_map_of(line).astype(np.float32) for line in (old, new))
@@ -228,7 +228,7 @@ class Gazing(Lines):
 
     @staticmethod
     def lines(out: Path) -> Path:
-        """As of `Lines`."""
+        """The finished lines of a row."""
         return out.with_name(f"{out.name}.lines")
 
     @staticmethod
@@ -285,11 +285,11 @@ class Feelings(Lines):
         command.add_argument("--head", default="emoji", help="which set of labels")
 
     def ask(self, row: TextRow, refuse: Callable[[str], None]) -> list[Line]:
-        """As of `Task`; every text can be felt."""
+        """Begin the lines of a row, or refuse some with the reason."""
         return [{"text": row.text}]
 
     def complete(self, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
-        """As of `Task`."""
+        """End the lines of each picture."""
         (lines,) = asked
         found = self.emoji_pipeline.feel_batch([line["text"] for line in lines], self.head)
         for line, feeling in zip(lines, found, strict=True):
@@ -298,7 +298,7 @@ class Feelings(Lines):
             line["top"] = [[name, round(p, 6)] for name, p in feeling.top]
 
     def same(self, old: Line, new: Line) -> bool:
-        """As of `Task`."""
+        """Whether one model can have ended both of these lines."""
         return old.get("label") == new["label"] and _alike(old.get("top", [["", 0.0]]), new["top"])
 
 

@@ -40,7 +40,7 @@ class Storable(Protocol):
         """The contents of vocab.json."""
 
     def state_dict(self) -> dict[str, Tensor]:
-        """As of any `nn.Module`."""
+        """Every tensor of the model by its name; every `nn.Module` has it."""
 
 
 def save(model: Storable, directory: str | Path) -> Path:

@@ -47,5 +47,5 @@ class EmojiScores(evaluate.Metric):  # type: ignore[misc]  # evaluate has no typ
         references: Sequence[Sequence[int]],
         num_labels: int,
     ) -> dict[str, Any]:
-        """As `label_scores`."""
+        """Compute what `vqa.metrics.functional.labels.label_scores` returns."""
         return label_scores(predictions, references, num_labels)

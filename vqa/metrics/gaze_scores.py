@@ -42,5 +42,5 @@ class GazeScores(evaluate.Metric):  # type: ignore[misc]  # evaluate has no type
         predictions: Sequence[Any],
         references: Sequence[Sequence[Sequence[float]]],
     ) -> dict[str, float]:
-        """As `gaze_scores`."""
+        """Compute what `vqa.metrics.functional.gaze.gaze_scores` returns."""
         return gaze_scores(predictions, references)

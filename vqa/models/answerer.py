@@ -217,7 +217,7 @@ class Answerer(nn.Module):
         return self.look(cells, self.question(ids), owner)
 
     def look(self, cells: Tensor, read: Read, owner: Tensor) -> AnswererOutput:
-        """The same for questions that are read already."""
+        """Attend and score for questions that are encoded already."""
         question, seen = read.vector, cells
         cells, looks = self._weigh(cells)
         keys = self.rectify(self.cell_key(cells))  # (B, N, d), once a picture

@@ -241,7 +241,9 @@ class Captioner(nn.Module):
     def read(
         self, look: ProjectedImage, ids: Tensor, owner: Tensor, direction: int = 0
     ) -> tuple[Tensor, Tensor | None]:
-        """The same before the words: what each is read from (R, T + 1, word_dim), and attention."""
+        """Run the decoder up to the logits: what each word is predicted from (R, T + 1,
+        word_dim), and attention.
+        """
         begun = torch.cat([torch.full_like(ids[:, :1], self.end), ids], dim=1)
         read, attention = self.decoders[direction](self.embed(begun), look, owner)
         return self.dropout(read), attention

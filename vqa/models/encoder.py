@@ -49,7 +49,7 @@ class Grid(NamedTuple):
     width: int
 
     def normalised(self, widths: Sequence[int]) -> Grid:
-        """The same directions, but every cell of length `CELL_LENGTH`.
+        """The grid with every cell scaled to length `CELL_LENGTH`; directions stay.
 
         Args:
             widths: channels of each part of a cell: each part gets that length.

@@ -16,7 +16,7 @@ class LSTM(nn.LSTM):
     """
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        """As of `nn.LSTM`; states are cast to the precision of the weights, and so is the input."""
+        """Run the LSTM in the precision of its weights, to which input and states are cast."""
         weight = next(self.parameters())
         if hx is not None:
             hx = tuple(state.to(weight.dtype) for state in hx)

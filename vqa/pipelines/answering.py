@@ -185,14 +185,14 @@ class GridAnswerPipeline(AnswerPipeline):
         self.gaze_pipeline = None if answerer.gaze is None else GazePipeline(answerer.gaze)
 
     def answer(self, picture: images.Source, question: str, *, k: int = 5) -> Answer:
-        """As of `AnswerPipeline`; the grid is remembered."""
+        """Answer one question; the picture's grid is kept for the next one."""
         ids = self.network.question_ids(question)
         return self._ask(self._eyes.grid(picture), [question], [ids], [0], k)[0]
 
     def answer_batch(
         self, pictures: Sequence[images.Source], questions: Sequence[Sequence[str]], *, k: int = 5
     ) -> list[list[Answer]]:
-        """As of `AnswerPipeline`, in one pass."""
+        """Answer many questions about many pictures in one pass of the encoder."""
         if len(pictures) != len(questions):
             raise ValueError(f"{len(pictures)} pictures, but questions for {len(questions)}")
         owners = [i for i, asked in enumerate(questions) for _ in asked]
@@ -204,7 +204,7 @@ class GridAnswerPipeline(AnswerPipeline):
         return [[next(answers) for _ in asked] for asked in questions]
 
     def look(self, pixels: Tensor, question: str, *, k: int = 5) -> Answer:
-        """As of `AnswerPipeline`."""
+        """Answer one question about pixels (1, 3, S, S) in [0, 1]."""
         ids = self.network.question_ids(question)
         with self.lock, torch.inference_mode():
             grid = self.network.encode(pixels)
@@ -213,7 +213,7 @@ class GridAnswerPipeline(AnswerPipeline):
     def scorer(
         self, question: str, picture: images.Source | None = None, *, k: int = 5
     ) -> AnswerScorer:
-        """As of `AnswerPipeline`; of all answers, whatever the picture."""
+        """Score all answers that the model has, whatever the picture."""
         return AnswerScorer(self.network, question).eval()
 
     def _ask(

@@ -111,7 +111,7 @@ class ModelSet:
         return cls.of(parts)
 
     def now(self: L) -> L:
-        """The same models, whichever are replaced later: for several calls about one thing."""
+        """A set that keeps the models of this moment, for several calls about one picture."""
         return self.of(self.parts)
 
     def replace(self, place: int, part: LoadedModel) -> None:

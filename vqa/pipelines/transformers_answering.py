@@ -102,7 +102,7 @@ class TransformersAnswerPipeline(AnswerPipeline):
         return made
 
     def look(self, pixels: Tensor, question: str, *, k: int = 5) -> Answer:
-        """As of `AnswerPipeline`."""
+        """Answer one question about pixels (1, 3, S, S) in [0, 1]."""
         scorer = self._scorer(question, pixels, k)
         with self.lock, torch.inference_mode():
             scores = scorer(pixels)
@@ -117,7 +117,7 @@ class TransformersAnswerPipeline(AnswerPipeline):
     def scorer(
         self, question: str, picture: images.Source | None = None, *, k: int = 5
     ) -> PictureScorer:
-        """As of `AnswerPipeline`; BLIP's answers are those that it finds for the picture."""
+        """Score the answers; BLIP's are those that it finds for the picture."""
         return self._scorer(question, None if picture is None else self.pixels(picture), k)
 
     def _scorer(self, question: str, pixels: Tensor | None, k: int) -> PictureScorer:
@@ -141,7 +141,7 @@ class TransformersAnswerPipeline(AnswerPipeline):
         return torch.as_tensor(ids)
 
     def _written(self, reader: BlipScorer, pixels: Tensor, count: int) -> BlipScorer:
-        """The same with the answers that it finds for a picture, each once."""
+        """Score the answers that BLIP writes for a picture, each answer once."""
         end = self.text.sep_token_id
         with self.lock, torch.no_grad():
             rows = self._write(reader.read(pixels)[0], count, end)

@@ -78,7 +78,7 @@ class ViltScorer(PictureScorer):
     """The logits of ViLT's labels."""
 
     def look(self, pixels: Tensor, *, attend: bool = False) -> tuple[Tensor, Tensor]:
-        """As of `PictureScorer`. Its own forward shuffles the patches, so its parts are called."""
+        """Run the network's parts by hand, for its own forward shuffles the patches."""
         network: Any = self.network
         vilt, count = network.vilt, len(pixels)
         embed = vilt.embeddings
@@ -131,7 +131,7 @@ class BlipScorer(PictureScorer):
         return scores.exp()
 
     def look(self, pixels: Tensor, *, attend: bool = False) -> tuple[Tensor, Tensor]:
-        """As of `PictureScorer`; attention is that of the question's words to the image tokens."""
+        """Run the network; attention is that of the question's words to the image tokens."""
         network: Any = self.network
         question, looked = self.read(pixels, attend=attend)
         count, known = len(pixels), self.tokens >= 0
