@@ -51,9 +51,7 @@ class LoopConfig:
 class RunConfig(LoopConfig):
     """Those that every training of a model with an encoder has besides."""
 
-    tune_fold: bool = flag(
-        False, "choose on the fold of the training pictures that is kept for it, not on validation"
-    )
+    tune_fold: bool = flag(False, "choose on a fold kept of the training pictures, not validation")
     also: str = flag("", "further folders to learn from, a,b: their train split; a,b,b: b twice")
     encoder: str = flag("vqa", "CNN to start from: a model of ours, or a transformers folder or id")
     stride: int = flag(32, "which stage of the encoder is read: 16 or 32 pixels a cell")

@@ -197,7 +197,7 @@ def test_a_missing_config_field_is_named(folder):
 
 def test_an_unknown_model_type_is_named_with_the_known_ones(folder):
     edit_config(folder, model_type="oracle")
-    known = r"\['answerer', 'blip', 'captioner', 'emoji', 'gaze', 'vilt'\]"
+    known = r"\['answerer', 'blip', 'captioner', 'emoji', 'gaze', 'objects', 'vilt'\]"
     with pytest.raises(BadCheckpoint, match=f"'oracle' is none of {known}"):
         checkpoints.load(folder)
 
