@@ -38,7 +38,7 @@ class Task:
         """Put a network behind its pipeline.
 
         Args:
-            network: type[Answerer | Captioner | GazeModel | EmojiModel | ObjectModel]
+            network: of the class that the record names; the pipeline puts it into eval mode.
             options: of the pipeline's constructor.
         """
         module, _, name = self.pipeline.partition(":")
