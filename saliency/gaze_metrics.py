@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, overload
 
@@ -263,8 +264,20 @@ def _windows(maps: Tensor) -> Tensor:
     return means.view(*maps.shape[:-2], *means.shape[-2:])
 
 
+def _summable(maps: Tensor) -> Tensor:
+    """Maps so large that their sum would overflow, divided by a power of two; others as they are.
+
+    No measure that uses this depends on a map's scale, and a power of two rounds nothing.
+    """
+    pixels = maps.shape[-2] * maps.shape[-1]
+    divisor = 2.0 ** (2 + math.ceil(math.log2(pixels)))
+    largest = maps.detach().abs().amax(_PLANE, keepdim=True)
+    return torch.where(largest > torch.finfo(maps.dtype).max / divisor, maps / divisor, maps)
+
+
 def _standard(maps: Tensor) -> Tensor:
     """Maps of mean 0 and standard deviation 1; constant ones are 0 all over."""
+    maps = _summable(maps)
     spread = (maps.amax(_PLANE, keepdim=True) - maps.amin(_PLANE, keepdim=True)).detach()
     flat = spread == 0
     # Over the spread first: the squares of a map that sums to 1 would leave float32.
@@ -276,6 +289,7 @@ def _standard(maps: Tensor) -> Tensor:
 def _density(maps: Tensor, name: str) -> Tensor:
     if (maps < 0).any():
         raise ValueError(f"{name} has values below 0 (the least is {float(maps.min()):g})")
+    maps = _summable(maps)
     total = maps.sum(_PLANE, keepdim=True)
     if (total == 0).any():
         raise ValueError(f"{name} is 0 everywhere: it cannot be made to sum to 1")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 Colours = NDArray[np.uint8]
 Values = NDArray[np.floating]
@@ -83,6 +83,19 @@ def heat(
     return layer.convert("RGBA")
 
 
+def upright(picture: Image.Image) -> Image.Image:
+    """A picture as RGB, turned as its EXIF orientation says, as models see it.
+
+    `Image.open` leaves a phone's photo on its side, where a map would lie on the wrong places.
+    """
+    picture.load()  # a TIFF turns itself when it is loaded
+    try:
+        turned = ImageOps.exif_transpose(picture)
+    except Exception:  # a camera's broken notes are no reason to refuse its picture
+        turned = picture
+    return turned.convert("RGB")  # a copy, also of RGB
+
+
 def blend(
     picture: Image.Image,
     values: Values,
@@ -94,14 +107,14 @@ def blend(
     """Lay a map over its picture.
 
     Args:
-        picture: any picture; it is read as RGB.
+        picture: any picture; it is read as RGB and turned upright.
         values: the map, (h, w), at least 0 unless signed.
         opacity: of the hottest place, from 0 (the picture alone) to 1 (the palette's colour alone).
         signed: as in `heat`.
         scale: as in `heat`.
 
     Returns:
-        An RGB picture of the same size.
+        An RGB picture of the upright picture's size.
 
     Raises:
         ValueError: if opacity is not in 0..1, values is not such a map, or scale not above 0.
@@ -109,9 +122,9 @@ def blend(
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity is {opacity} and must be from 0 to 1")
     colours = _premultiplied(_SIGNED_RGBA if signed else _RGBA, opacity)
-    pixels = colours.take(_levels(values, picture.size, signed, scale), mode="clip")
-    layer = Image.frombuffer("RGBa", picture.size, pixels, "raw", "RGBa", 0, 1)
-    blended = picture.convert("RGB")  # a copy, also of RGB
+    blended = upright(picture)
+    pixels = colours.take(_levels(values, blended.size, signed, scale), mode="clip")
+    layer = Image.frombuffer("RGBa", blended.size, pixels, "raw", "RGBa", 0, 1)
     blended.paste(layer, (0, 0), layer)
     return blended
 

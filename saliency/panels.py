@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from saliency.overlay import NO_EVIDENCE, Values, blend, shared_scale
+from saliency.overlay import NO_EVIDENCE, Values, blend, shared_scale, upright
 
 _PAPER, _INK, _FAINT, _GREY = (255, 255, 255), (33, 37, 41), (90, 96, 104), (128, 128, 128)
 _TITLE, _SMALL = 16, 13  # font sizes in pixels
@@ -137,9 +137,10 @@ def _fitted(picture: Image.Image, side: int) -> Image.Image:
     """As RGB with a longer side of so many pixels."""
     if side < 1:
         raise ValueError(f"side is {side} and must be positive")
+    picture = upright(picture)
     scale = side / max(picture.size)
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    return picture.resize(size, Image.Resampling.LANCZOS)
 
 
 def _drawn(

@@ -84,7 +84,7 @@ class Explanation:
         return np.asarray(self.drawable / (peak or 1), dtype=np.float32)
 
     def overlay(self, picture: Image.Image, opacity: float = 0.7) -> Image.Image:
-        """The map over its picture, RGB of the picture's size."""
+        """The map over its picture, RGB of the upright picture's size."""
         from saliency import overlay
 
         return overlay.blend(picture, self.normalised(), opacity, signed=self.signed)

@@ -352,3 +352,24 @@ def test_ssim_refuses_what_it_cannot_measure():
         gaze.ssim(a_map()[:10], a_map()[:10])
     with pytest.raises(ValueError, match="data_range is 0"):
         gaze.ssim(a_map(), a_map(), data_range=0)
+
+
+@pytest.mark.parametrize("name", ["sim", "cc", "kl", "nss"])
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_maps_whose_sum_overflows_are_measured_as_if_they_were_smaller(name, kind):
+    chance = np.random.default_rng(0)
+    small, truth = chance.uniform(0.1, 1, (2, 12, 16)).astype(kind)
+    if name == "nss":
+        truth = (truth > 0.9).astype(kind)
+    large = torch.from_numpy(small * np.finfo(kind).max)
+    measure = getattr(gaze, name)
+    expected = measure(torch.from_numpy(small), torch.from_numpy(truth))
+    found = measure(large, torch.from_numpy(truth))
+    assert torch.isfinite(found)
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_cc_of_large_maps_of_both_signs_is_finite():
+    values = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(3, 4)
+    assert float(gaze.cc(values * 1.7e308, values)) == pytest.approx(1)
+    assert float(gaze.cc(values * 1.7e308, -values)) == pytest.approx(-1)

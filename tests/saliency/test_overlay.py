@@ -1,10 +1,13 @@
 """Palettes, the heat layer, the blend and the words for a map."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from saliency import overlay
+from saliency import overlay, panels
+from vqa.preprocessing import images
 
 
 def corner(row: int, column: int, size: int = 7) -> np.ndarray:
@@ -346,3 +349,38 @@ def heat_array(values: np.ndarray, size: tuple[int, int], **options) -> np.ndarr
 def noise() -> Image.Image:
     pixels = np.random.default_rng(1).integers(0, 256, (40, 30, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
+
+
+def photo(orientation: int, kind: str = "JPEG") -> Image.Image:
+    """A file of 60 x 40 pixels, as a camera held that way stores it, opened by Pillow alone."""
+    picture, exif, file = Image.new("RGB", (60, 40), (90, 90, 90)), Image.Exif(), io.BytesIO()
+    picture.putpixel((0, 0), (255, 255, 255))
+    exif[0x0112] = orientation
+    picture.save(file, kind, exif=exif.tobytes())
+    return Image.open(io.BytesIO(file.getvalue()))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_map_lies_on_the_upright_photo_as_models_see_it(orientation, kind):
+    opened = photo(orientation, kind)
+    expected = images.load(photo(orientation, kind))
+    bare = overlay.blend(opened, corner(0, 6), 0)
+    assert bare.size == expected.size
+    assert np.abs(np.asarray(bare, int) - np.asarray(expected, int)).max() <= 1
+    over = overlay.blend(photo(orientation, kind), corner(0, 6), 0.9)
+    assert over.tobytes() == overlay.blend(expected, corner(0, 6), 0.9).tobytes()
+
+
+def test_a_panel_shows_the_upright_photo():
+    turned, expected = (
+        panels.top_panel(picture, [corner(0, 6)], ["red"], signed=False)
+        for picture in (photo(6), images.load(photo(6)))
+    )
+    assert turned.tobytes() == expected.tobytes()
+
+
+def test_broken_notes_of_a_camera_are_no_reason_to_refuse_its_picture():
+    picture = Image.new("RGB", (8, 8))
+    picture.info["exif"] = b"Exif\x00\x00not a header"
+    assert overlay.blend(picture, corner(0, 0), 0.5).size == (8, 8)
