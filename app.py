@@ -82,7 +82,7 @@ def create_demo(
                 shown, loaded = models.build(loader or Loader(engine))
         follow(engine, [*filter(None, following), shown], [*renewing, loaded])
         gr.Markdown(CREDITS, elem_id="credits")
-    gradio_patches.mend(demo)
+    gradio_patches.apply_patches(demo)
     return security.queue(demo)
 
 

@@ -45,7 +45,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     keep_freed()  # as `vqa.batch` does
     caption_pipeline = CaptionPipeline(checkpoints.load_as(Captioner, args.model))
-    rows = open_rows(args.data, args.split, needs="image")
+    rows = open_rows(args.data, args.split, required="image")
     pictures = [rows[place].image for place in range(min(args.pictures, len(rows)))]
     times = decoding(caption_pipeline, pictures[0])
     entry: dict[str, Any] = {"threads": args.threads, "milliseconds": times}
@@ -67,7 +67,7 @@ def decoding(caption_pipeline: CaptionPipeline, picture: bytes) -> dict[str, flo
     model = caption_pipeline.captioner
     with torch.inference_mode():
         grid = model.encode(caption_pipeline.pixels(picture))
-        look = model.look(grid.cells)
+        look = model.project_image(grid.cells)
         calls: dict[str, Callable[[], Tensor]] = {
             "beam search": lambda: endless_search(model, look),
             "LSTM cell alone": cell_alone(model),
@@ -85,7 +85,7 @@ def decoding(caption_pipeline: CaptionPipeline, picture: bytes) -> dict[str, flo
 def endless_search(model: Captioner, look: ProjectedImage) -> Tensor:
     """A search that never finds an end: all its steps are taken."""
     stepper = model.stepper(look)
-    stepper.silent[model.end] = -torch.inf
+    stepper.special_token_mask[model.end] = -torch.inf
     return beam_search(stepper, end=model.end, width=BEAM, max_words=STEPS).words
 
 
@@ -120,7 +120,7 @@ def whole_step(model: Captioner, look: ProjectedImage) -> Callable[[], Tensor]:
         state = (torch.zeros(BEAM, config.hidden_dim), torch.zeros(BEAM, config.hidden_dim))
         for _ in range(STEPS):
             state = cell(torch.cat([model.embedding(words), summary], dim=1), state)
-            read, _ = decoder.read(state[0].unsqueeze(0), look.cells)
+            read, _ = decoder.attend(state[0].unsqueeze(0), look.cells)
             logits = model.logits(read)
         return logits
 

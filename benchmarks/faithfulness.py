@@ -38,7 +38,7 @@ from vqa.engine import Engine
 RANDOM = 3  # random maps a picture; their mean counts
 STEPS = 10  # of a curve
 COVERS = 3  # random places to which the hottest tenth is moved
-KINDS: tuple[Literal["deletion", "insertion"], ...] = ("deletion", "insertion")
+CURVES: tuple[Literal["deletion", "insertion"], ...] = ("deletion", "insertion")
 OPTIONS: dict[str, dict[str, Any]] = {"lime": {"samples": 300}}  # elsewhere the defaults
 DRAWS = 10_000  # of the bootstrap
 Asked = tuple[bytes, dict[str, str]]  # a picture, and a question on it
@@ -163,7 +163,7 @@ def judged(
     """Areas of every map's curves, and whether covering its hottest tenth changes the answer."""
     stack = np.stack(list(maps.values()))
     result: dict[str, dict[str, Any]] = {name: {} for name in maps}
-    for kind in KINDS:
+    for kind in CURVES:
         found = faithfulness.curves(scorer, pixels, target, stack, kind=kind, steps=STEPS)
         for name, curve in zip(maps, found, strict=True):
             result[name][kind] = curve.area
@@ -179,7 +179,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Means over the pictures, with 95% confidence intervals, a method."""
     randoms = [f"random {i}" for i in range(RANDOM)]
     chance = {
-        kind: np.mean([column(rows, name, kind) for name in randoms], axis=0) for kind in KINDS
+        kind: np.mean([column(rows, name, kind) for name in randoms], axis=0) for kind in CURVES
     }
     table: dict[str, dict[str, Any]] = {
         "random": {kind: interval(values) for kind, values in chance.items()}

@@ -102,7 +102,7 @@ def _parts(model: Answerer, pixels: Tensor) -> dict[str, float]:
         return {}
     grid = model.encoder.grid_size
     _, encoder = timed(lambda: model.encoder(pixels).cells)
-    _, looks = timed(lambda: model.looks(pixels, grid))
+    _, looks = timed(lambda: model.gaze_on_grid(pixels, grid))
     return {"the answerer's encoder alone": encoder, "where people look, alone": looks}
 
 

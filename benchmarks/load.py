@@ -35,7 +35,7 @@ from benchmarks.server import CHROMIUM, Refused, Server, Visitor, serving
 from training.core.provenance import provenance, record
 from vqa.engine import Engine
 
-KINDS = ("answer",) * 14 + ("caption",) * 3 + ("explain",) * 3
+REQUEST_MIX = ("answer",) * 14 + ("caption",) * 3 + ("explain",) * 3
 PICTURES = 200
 CROWD = 8  # clients of the soak, and of the long count
 PATIENCE = 120_000  # milliseconds
@@ -90,7 +90,7 @@ def measure(
         _finish(one(visitor, "answer", *questions[0]))
         seconds["answer"] = server.ready + time.monotonic() - since
         seconds["browser"] = usable(server.url)
-        for kind in set(KINDS):
+        for kind in set(REQUEST_MIX):
             _finish(one(visitor, kind, *questions[0]))  # the first of a kind loads something more
         rest = server.resident()
         extra = overhead(visitor, engine, questions)
@@ -175,7 +175,7 @@ def visit(url: str, seed: int, until: float, questions: Asked) -> list[Outcome]:
     """A client that asks until a time of `time.monotonic`, once at least."""
     dice, outcomes = random.Random(seed), list[Outcome]()
     with Visitor(url) as visitor:
-        kinds = [kind for kind in KINDS if kind in visitor.defaults()]
+        kinds = [kind for kind in REQUEST_MIX if kind in visitor.defaults()]
         while not outcomes or time.monotonic() < until:
             outcomes.append(one(visitor, dice.choice(kinds), *dice.choice(questions)))
     return outcomes

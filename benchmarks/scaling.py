@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="of which the median counts")
     args = parser.parse_args()
     for data in (args.captions, args.answers):
-        open_rows(data, args.split, needs="image")  # `datasets` makes its copy now, untimed
+        open_rows(data, args.split, required="image")  # `datasets` makes its copy now, untimed
     tasks = {
         name: measure([task, "--data", data, "--split", args.split], args.repeats)
         for name, task, data in (

@@ -202,7 +202,7 @@ def run(config: BoxConfig) -> Path:
     teacher = Teacher(config.teacher, config.threads)
     for data in config.data.split(","):
         path = Path(data)
-        rows = open_rows(path, "train", needs="image")
+        rows = open_rows(path, "train", required="image")
         name = f"{path.parent.name}-{path.stem}" if path.is_file() else path.name
         write_boxes(rows, Path(config.out) / name, teacher.find)
     return Path(config.out)

@@ -32,7 +32,7 @@ class BadMetrics(ValueError):
 
 def _rows(options: argparse.Namespace, column: str) -> Any:
     """The pictures that the flags name, which must have a column."""
-    return open_rows(options.data, options.split, needs=column, streaming=options.streaming)
+    return open_rows(options.data, options.split, required=column, streaming=options.streaming)
 
 
 def answer(options: argparse.Namespace) -> dict[str, Any]:

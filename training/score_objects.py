@@ -21,7 +21,7 @@ from torch.utils.data import ConcatDataset
 from training.core.config import flag
 from training.core.provenance import provenance
 from training.core.run import command
-from training.data.extra_annotations import MoreQuestions, Seen
+from training.data.extra_annotations import MoreQuestions, PictureLabels
 from training.evaluation.objects import Matches
 from training.pseudo_boxes import read_boxes
 from training.score import add_result, trained
@@ -86,14 +86,14 @@ def score(config: ScoreConfig) -> Path:
     """Measure, print and record; returns the model's folder."""
     model = checkpoints.load_as(ObjectModel, config.model)
     folders = config.data.split(",")
-    opened: Any = [open_rows(folder, "train", needs="image") for folder in folders]
+    opened: Any = [open_rows(folder, "train", required="image") for folder in folders]
     listed = [
         names
         for rows, folder in zip(opened, folders, strict=True)
         for names in MoreQuestions(rows, folder, {}).objects()
     ]
     rows: Any = ConcatDataset(opened)
-    nothing = [Seen(None, None)] * len(rows)
+    nothing = [PictureLabels(None, None)] * len(rows)
     data = ObjectSet(rows, model, read_boxes(config.boxes), listed, nothing, concepts=(), held=True)
     found = find_boxes(model, data, Accelerator(cpu=True))
     questions = list(count_questions(rows, model.names))

@@ -22,7 +22,7 @@ from torch import nn
 from training.core.config import BadSettings, HeadFirstConfig, flag
 from training.core.finetuning import parameter_groups, start_encoder, thaw
 from training.core.loop import Progress, fit
-from training.core.run import Run, check_splits, command, go_on
+from training.core.run import Run, check_splits, command, warm_start
 from training.data.caption_set import CaptionSet, Corpus, build_vocabulary, read_corpus
 from training.data.decoding import first_pixels
 from training.data.feature_cache import encode_rows
@@ -84,7 +84,7 @@ def build(config: TrainConfig, corpus: Corpus) -> Captioner:
     if config.start:
         # One that had one LSTM may get the other; it keeps both if it had both.
         added = {"decoder": config.decoder, "backward_dim": config.backward_dim}
-        captioner: Captioner = go_on(
+        captioner: Captioner = warm_start(
             Captioner, config, **(added if config.decoder == "bilstm" else {})
         )
         return captioner

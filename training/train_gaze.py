@@ -20,7 +20,7 @@ from pathlib import Path
 from training.core.config import BadSettings, RunConfig, flag
 from training.core.finetuning import parameter_groups, start_encoder, thaw
 from training.core.loop import fit
-from training.core.run import Run, check_splits, command, go_on
+from training.core.run import Run, check_splits, command, warm_start
 from training.data.decoding import first_pixels
 from training.data.fixation_set import GazeSet
 from training.data.tune_fold import of_fold
@@ -60,7 +60,7 @@ class TrainConfig(RunConfig):
 def build(config: TrainConfig) -> GazeModel:
     """The gaze model to go on from, or a fresh one on a pretrained encoder."""
     if config.start:
-        model: GazeModel = go_on(GazeModel, config)
+        model: GazeModel = warm_start(GazeModel, config)
         return model
     alone = {"width": 0, "finer": (), "beside": None}  # it reads the stages itself, of one network
     encoder = start_encoder(config.encoder, config.reads() | alone)
@@ -102,15 +102,15 @@ def train(config: TrainConfig) -> Path:
 def _read(config: TrainConfig) -> tuple[Sequence[ImageRecord], Sequence[ImageRecord]]:
     """Training and validation rows, read lazily."""
     splits = config.train_splits.split(",")
-    learnt = [open_rows(config.data, split, needs="fixations") for split in splits]
+    learnt = [open_rows(config.data, split, required="fixations") for split in splits]
     learnt += [
-        open_rows(folder, "train", needs="fixations")
+        open_rows(folder, "train", required="fixations")
         for folder in filter(None, config.also.split(","))
     ]
     if config.tune_fold:
         held = chain_rows(of_fold(rows, True) for rows in learnt[: len(splits)])
         return chain_rows(of_fold(rows, False) for rows in learnt), held
-    validation = open_rows(config.data, config.validation_split, needs="fixations")
+    validation = open_rows(config.data, config.validation_split, required="fixations")
     check_splits(config.data, learnt[0], validation)
     return chain_rows(learnt), validation
 

@@ -117,7 +117,7 @@ def train(config: TrainConfig) -> Path:
 def _read(config: TrainConfig) -> TrainingRows:
     """Training rows, read lazily."""
     folders = [config.data, *filter(None, config.also.split(","))]
-    opened: Any = ((open_rows(folder, "train", needs="image"), folder) for folder in folders)
+    opened: Any = ((open_rows(folder, "train", required="image"), folder) for folder in folders)
     parts: Any = [MoreQuestions(rows, folder, {}) for rows, folder in opened]
     return TrainingRows(parts)
 

@@ -25,10 +25,10 @@ from training.core.config import BadSettings, HeadFirstConfig, flag
 from training.core.encoder_init import side_by_side, standardise
 from training.core.finetuning import parameter_groups, start_encoder, thaw
 from training.core.loop import Progress, fit
-from training.core.run import Run, check_splits, command, go_on
+from training.core.run import Run, check_splits, command, warm_start
 from training.data.concept_set import choose_concepts
 from training.data.decoding import decode, first_pixels
-from training.data.extra_annotations import MoreQuestions, Seen, parse_weights
+from training.data.extra_annotations import MoreQuestions, PictureLabels, parse_weights
 from training.data.feature_cache import encode_rows
 from training.data.question_generation import SOURCE
 from training.data.question_set import QuestionSet, build_vocabularies, survives_mirror
@@ -105,7 +105,7 @@ class TrainConfig(HeadFirstConfig):
             raise BadSettings(f"more: {error}") from error
 
 
-def _see(config: TrainConfig, rows: Sequence[ImageRecord]) -> Encoder:
+def _build_encoder(config: TrainConfig, rows: Sequence[ImageRecord]) -> Encoder:
     """One network or two, and what is read of them.
 
     Raises:
@@ -126,11 +126,11 @@ def _see(config: TrainConfig, rows: Sequence[ImageRecord]) -> Encoder:
 def build(config: TrainConfig, rows: TrainingRows) -> Answerer:
     """The answerer to go on from, or a fresh one for the rows, on a pretrained encoder."""
     if config.start:
-        answerer: Answerer = go_on(Answerer, config)
+        answerer: Answerer = warm_start(Answerer, config)
         return answerer
     counts = (config.word_min_count, config.answer_min_count)
     words, answers = build_vocabularies(rows, *counts, config.weights())
-    encoder = _see(config, rows)
+    encoder = _build_encoder(config, rows)
     sizes: dict[str, Any] = {"num_words": len(words), "num_answers": len(answers)}
     kept = (*SIZES, "dropout", "fusion", "wrong_gaze")
     shared: dict[str, Any] = {name: getattr(config, name) for name in kept}
@@ -148,12 +148,12 @@ def build(config: TrainConfig, rows: TrainingRows) -> Answerer:
     if gaze is not None and model.gaze is not None:
         model.gaze.load_state_dict(gaze.state_dict())
     if config.wrong_gaze:
-        _draw_controls(model, rows)
+        _sample_control_maps(model, rows)
     return model
 
 
 @torch.no_grad()
-def _draw_controls(model: Answerer, rows: Sequence[ImageRecord]) -> None:
+def _sample_control_maps(model: Answerer, rows: Sequence[ImageRecord]) -> None:
     """Keep the gaze on a few training pictures, the same for every seed, for all to be given."""
     drawn = np.random.default_rng(0).permutation(len(rows))[: 2 * CONTROLS]
     size = model.config.encoder.image_size
@@ -163,7 +163,8 @@ def _draw_controls(model: Answerer, rows: Sequence[ImageRecord]) -> None:
         raise BadData("no picture decodes")
     pixels = torch.cat([seen[i % len(seen)] for i in range(CONTROLS)])
     right = [
-        model.looks(part, model.encoder.grid_size, wrong=False) for part in torch.split(pixels, 16)
+        model.gaze_on_grid(part, model.encoder.grid_size, wrong=False)
+        for part in torch.split(pixels, 16)
     ]
     model.controls.copy_(torch.cat(right))
 
@@ -214,7 +215,7 @@ class TrainingRows(ImageDataset):
         """What can be seen in each picture; None where nobody looked."""
         return [seen for part in self.parts for seen in part.objects()]
 
-    def seen(self) -> list[Seen]:
+    def seen(self) -> list[PictureLabels]:
         """What captions and objects tell of each picture."""
         return [seen for part in self.parts for seen in part.seen()]
 
@@ -225,7 +226,7 @@ def _read(config: TrainConfig) -> tuple[TrainingRows, Sequence[ImageRecord]]:
     fold = False if config.tune_fold else None
     parts = [
         MoreQuestions(
-            of_fold(open_rows(folder, split, needs=needs), fold), folder, weights, config.seed
+            of_fold(open_rows(folder, split, required=needs), fold), folder, weights, config.seed
         )
         for needs, split, folders in (
             ("question", config.train_split, config.data),

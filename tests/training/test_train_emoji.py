@@ -176,7 +176,7 @@ def test_an_interrupted_file_goes_on_and_a_strange_one_is_left_alone(
     bulk(data, whole, checkpoint, *flags)
     content = whole.read_bytes()
     cut.write_bytes(content[: len(content) // 2])
-    calls, real = [], Feelings.complete
+    calls, real = [], Feelings.fill_records
     monkeypatch.setattr(Feelings, "complete", lambda *given: (calls.append(1), real(*given)))
     bulk(data, cut, checkpoint, *flags)
     assert cut.read_bytes() == content

@@ -115,7 +115,7 @@ def test_the_reference_recipe_trains_and_saves(gaze_data, tmp_path):
 
 
 def test_fixations_move_with_the_picture(gaze_data):
-    learnt = GazeSet(open_rows(gaze_data, "train", needs="fixations"), 128, augment=True)
+    learnt = GazeSet(open_rows(gaze_data, "train", required="fixations"), 128, augment=True)
     batch = learnt.batch([(epoch, i) for epoch in range(4) for i in range(len(learnt))])
     views = {
         RandomCropFlip.draw((0, e, i), mirrors=True).mirrored for e in range(4) for i in range(8)
@@ -131,7 +131,7 @@ def test_fixations_move_with_the_picture(gaze_data):
 
 @pytest.mark.parametrize("term", TERMS)
 def test_each_term_of_the_loss_is_the_measure_it_names(gaze_data, term):
-    rows = open_rows(gaze_data, "train", needs="fixations")
+    rows = open_rows(gaze_data, "train", required="fixations")
     model = tiny_gaze(output="sigmoid" if term == "bce" else "softmax")
     batch = GazeSet(rows, 64).batch([(0, i) for i in range(3)])
     found = GazeLoss(model, {term: 2.0})(batch).item()
@@ -157,7 +157,7 @@ def test_each_term_of_the_loss_is_the_measure_it_names(gaze_data, term):
 
 
 def test_broken_pictures_are_left_out_and_named(gaze_data, capsys):
-    rows = list(open_rows(gaze_data, "train", needs="fixations"))
+    rows = list(open_rows(gaze_data, "train", required="fixations"))
     rows[1] = replace(rows[1], image=b"no picture")
     rows[2] = replace(rows[2], fixations=())
     learnt = GazeSet(rows, 64)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from training import card
 from training.data.augmentation import RandomCropFlip
-from training.data.extra_annotations import Seen
+from training.data.extra_annotations import PictureLabels
 from training.pseudo_boxes import write_boxes
 from training.score_objects import ScoreConfig, count_questions, score
 from training.tasks.objects import (
@@ -45,7 +45,7 @@ def shape_boxes(label=0):
 def folder(tiny_data, tmp_path, monkeypatch):
     """Boxes of the tiny pictures; one picture in two is in the fold."""
     write_boxes(
-        open_rows(tiny_data, "train", needs="image"),
+        open_rows(tiny_data, "train", required="image"),
         tmp_path / "boxes/tiny",
         lambda _: shape_boxes(),
     )
@@ -68,10 +68,10 @@ def config(tiny_data, folder, tmp_path):
 
 
 def learnt_set(tiny_data, model, **options):
-    rows = open_rows(tiny_data, "train", needs="image")
+    rows = open_rows(tiny_data, "train", required="image")
     boxes = {str(row.image_id): shape_boxes() for row in rows}
     nothing = [None] * len(rows)
-    seen = [Seen(frozenset(row.captions[0].lower().split()), None) for row in rows]
+    seen = [PictureLabels(frozenset(row.captions[0].lower().split()), None) for row in rows]
     return ObjectSet(
         rows, model, boxes, nothing, seen, concepts=("red", "circle"), held=False, **options
     )

@@ -38,7 +38,7 @@ def config(tiny_data, tiny_checkpoint, tmp_path):
 
 @pytest.mark.parametrize("tuned", [False, True])
 def test_the_gaze_model_learns_only_if_it_shall(config, tuned, monkeypatch):
-    looks, seen = Answerer.looks, []
+    looks, seen = Answerer.x, []
 
     def counting(self, pixels, *args, **kwargs):
         seen.append(self.training)

@@ -20,7 +20,7 @@ from vqa.tasks import BY_MODEL_TYPE
 
 QUESTION = "What animal is this?"
 COLUMNS = 6  # of the words of a caption
-SIDE = 150  # pixels of a word's picture
+PANEL_SIDE = 150  # pixels of a word's picture
 
 
 class Photo(NamedTuple):
@@ -95,7 +95,7 @@ def _caption(model: Any, picture: Image.Image) -> tuple[Image.Image, str]:
     words = f'the caption "{found.text}"'
     if found.attention is None:
         return side_by_side(picture, []), words
-    panel = top_panel(picture, list(found.attention), found.words, side=SIDE, columns=COLUMNS)
+    panel = top_panel(picture, list(found.attention), found.words, side=PANEL_SIDE, columns=COLUMNS)
     return panel, f"{words}, each word over a copy with where the model looked for it"
 
 

@@ -162,7 +162,7 @@ def check_splits(
         raise BadData(f"{data}: has no splits of its own; put train and validation apart")
 
 
-def go_on(kind: type[Any], config: Any, **changed: Any) -> Any:
+def warm_start(kind: type[Any], config: Any, **changed: Any) -> Any:
     """The model of a kind that `config.start` names, with the dropout of this run.
 
     Args:

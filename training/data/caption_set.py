@@ -55,7 +55,7 @@ def read_corpus(
     Raises:
         BadData: if the data cannot be read, or hold no caption.
     """
-    rows = of_fold(open_rows(data, split, needs="caption"), fold)
+    rows = of_fold(open_rows(data, split, required="caption"), fold)
     more = read_annotations(data) if split == "train" else {}
     found = [more.get(row.image_id, (row.captions, None)) for row in rows]
     texts = [[tokens for text in said if (tokens := ptb_tokenize(text))] for said, _ in found]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from training.core.loop import Batch
-from training.data.extra_annotations import Seen
+from training.data.extra_annotations import PictureLabels
 from training.data.image_set import PictureSet
 from training.data.question_words import STOPS
 from vqa.data.image_dataset import ImageRecord
@@ -20,7 +20,7 @@ from vqa.preprocessing.question_text import stem
 HELD_OUT = 20  # each so many-eth picture measures the detector while the others teach it
 
 
-def choose_concepts(seen: Sequence[Seen], min_count: int) -> tuple[str, ...]:
+def choose_concepts(seen: Sequence[PictureLabels], min_count: int) -> tuple[str, ...]:
     """The stems that captions of so many pictures say, most frequent first.
 
     Raises:
@@ -50,7 +50,7 @@ class ConceptSet(PictureSet):
     def __init__(
         self,
         rows: Sequence[ImageRecord],
-        seen: Sequence[Seen],
+        seen: Sequence[PictureLabels],
         concepts: Sequence[str],
         *,
         cells: Sequence[np.ndarray],
@@ -61,7 +61,7 @@ class ConceptSet(PictureSet):
         self.seen, self.places = seen, {name: place for place, name in enumerate(concepts)}
         listed = frozenset().union(*(one.objects or () for one in seen))
         self.listed = self._numbers(listed)
-        known = (place for place, one in enumerate(seen) if one != Seen(None, None))
+        known = (place for place, one in enumerate(seen) if one != PictureLabels(None, None))
         self.samples = [p for p in known if p not in self.skipped and self._is_held(p) == held_out]
 
     def batch(self, picks: list[tuple[int, int]]) -> Batch:

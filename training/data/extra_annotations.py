@@ -40,7 +40,7 @@ def read_annotations(data: str) -> dict[int | str, Annotation]:
     }
 
 
-class Seen(NamedTuple):
+class PictureLabels(NamedTuple):
     """What is known to be in a picture, as stems of words; None where nobody looked."""
 
     said: frozenset[str] | None  # by its captions, which leave out little that matters
@@ -90,13 +90,13 @@ class MoreQuestions(Sequence[ImageRecord]):
         found = (self.annotations.get(self.rows[place].image_id) for place in range(len(self)))
         return [known and known.objects for known in found]
 
-    def seen(self) -> list[Seen]:
+    def seen(self) -> list[PictureLabels]:
         """What captions and objects tell of each picture."""
         found = []
         for place, objects in enumerate(self.objects()):
             said = {stem(t) for text in self._captions(place) for t in ptb_tokenize(text)}
             names = {stem(word) for name in objects or () for word in name.split()}
-            found.append(Seen(frozenset(said) or None, frozenset(names) or None))
+            found.append(PictureLabels(frozenset(said) or None, frozenset(names) or None))
         return found
 
     def _captions(self, place: int) -> Sequence[str]:

@@ -49,7 +49,7 @@ class CaptionLoss(nn.Module):
 
     def of(self, cells: Tensor, batch: Batch) -> Tensor:
         """The loss for pictures that are encoded already."""
-        look = self.model.look(cells)
+        look = self.model.project_image(cells)
         total = cells.new_zeros(())
         for direction, decoder in enumerate(self.model.decoders):
             if not any(p.requires_grad for p in decoder.parameters()):
@@ -114,7 +114,9 @@ class SelfCritical(nn.Module):
         others = (rewards.sum(1, keepdim=True) - rewards) / (self.count - 1)
         owner = torch.arange(len(cells), device=cells.device).repeat_interleave(self.count)
         rows = ids.flatten(0, 1)
-        losses = word_losses(model, model.look(cells), rows, owner, temperature=self.temperature)
+        losses = word_losses(
+            model, model.project_image(cells), rows, owner, temperature=self.temperature
+        )
         gain = ((rewards - others).flatten() * losses).sum()
         # `count` are the words of the references; as many weigh here.
         return gain * batch["count"] / max(1, int((rows != Vocab.PAD).sum()) + len(rows))
@@ -123,7 +125,9 @@ class SelfCritical(nn.Module):
     def _samples(self, cells: Tensor) -> Tensor:
         model = self.plain.model
         model.eval()
-        found = draw(model, model.look(cells), count=self.count, temperature=self.temperature)
+        found = draw(
+            model, model.project_image(cells), count=self.count, temperature=self.temperature
+        )
         model.train()
         return found.words
 
@@ -164,7 +168,7 @@ def word_losses(
         given = reverse(given) if direction else given
         wanted = targets(given, model.end)
         said = wanted != Vocab.PAD
-        read, _ = model.read(look, given, owner[rows], direction)
+        read, _ = model.hidden_states(look, given, owner[rows], direction)
         logits = model.logits(read[said]) / temperature
         each = F.cross_entropy(logits, wanted[said], label_smoothing=smoothing, reduction="none")
         losses.append(each.new_zeros(wanted.shape).masked_scatter(said, each).sum(1))
@@ -220,5 +224,5 @@ def generate(
         batch = {name: t.to(accelerator.device) for name, t in batch.items()}
         with accelerator.autocast():
             cells = encode(model, batch)
-        found = search(model, model.look(cells), width=width)
+        found = search(model, model.project_image(cells), width=width)
         yield from zip(places, (rows[0] for rows in spell(model, found.words)), strict=True)

@@ -15,7 +15,7 @@ from training.core.finetuning import parameter_groups
 from training.core.loop import Batch, fit
 from training.core.run import ModelTask, Run, zero_loss
 from training.data.concept_set import ConceptSet
-from training.data.extra_annotations import Seen
+from training.data.extra_annotations import PictureLabels
 from vqa import checkpoints
 from vqa.data.image_dataset import ImageRecord
 from vqa.models import Answerer
@@ -57,7 +57,7 @@ class ConceptTask(ModelTask):
 def learn_concepts(
     model: Answerer,
     rows: Sequence[ImageRecord],
-    seen: Sequence[Seen],
+    seen: Sequence[PictureLabels],
     cells: list[np.ndarray],
     run: Run[Any],
     *,

@@ -39,7 +39,7 @@ class EmojiLoss(nn.Module):
         if not len(batch["targets"]):
             return zero_loss(self)
         phrases = Phrases(*(batch[name] for name in Phrases._fields))
-        seen, _ = self.model.read(self.model.embed(phrases), phrases.lengths)
+        seen, _ = self.model.text_features(self.model.embed(phrases), phrases.lengths)
         losses = []
         for number, head in enumerate(self.heads):
             mine = batch["heads"] == number

@@ -20,7 +20,7 @@ from training.core.loop import Batch
 from training.core.run import ModelTask, zero_loss
 from training.data.augmentation import RandomCropFlip
 from training.data.decoding import decode
-from training.data.extra_annotations import Seen
+from training.data.extra_annotations import PictureLabels
 from training.data.image_set import PictureSet
 from training.data.tune_fold import in_tune_fold
 from training.evaluation.objects import Matches, certain, match
@@ -60,7 +60,7 @@ class ObjectSet(PictureSet):
         model: ObjectModel,
         boxes: Mapping[str, Boxes],
         listed: Sequence[set[str] | None],
-        seen: Sequence[Seen],
+        seen: Sequence[PictureLabels],
         *,
         concepts: Sequence[str],
         held: bool,

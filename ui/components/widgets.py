@@ -104,9 +104,9 @@ def drawn(elem_id: str, alt: str) -> gr.HTML:
 
 
 def progress(elem_id: str) -> gr.HTML:
-    """How far something is; its value is `at` while it goes on, and `said` before and after."""
+    """Show how far work is; the value is `at` while it runs, `note_update` before and after."""
     return gr.HTML(
-        said(""),
+        note_update(""),
         html_template=_PROGRESS,
         js_on_load=_LIVE,
         apply_default_css=False,
@@ -120,6 +120,6 @@ def at(done: float, total: int, now: str) -> dict[str, float | str]:
     return {"now": now, "done": round(done, 3), "total": total, "said": ""}
 
 
-def said(words: str) -> dict[str, float | str]:
+def note_update(words: str) -> dict[str, float | str]:
     """The value of `progress` while nothing goes on."""
     return {"now": "", "done": 0, "total": 0, "said": words}

@@ -22,7 +22,7 @@ from vqa.models import Caption
 from vqa.pipelines.captioning import CaptionPipeline
 from vqa.tasks import CAPTION
 
-SIDE = 720  # pixels of a picture's longer side, as shown
+PICTURE_SIDE = 720  # pixels of a picture's longer side, as shown
 LOOKS = "attention"  # the method whose maps come with a caption
 _NUMBERS = itertools.count()
 
@@ -71,14 +71,14 @@ def describe(engine: Engine, wish: CaptionRequest) -> CaptionResult:
     caption = caption_pipeline.caption(wish.path, beam=wish.beam, start=start)
     captioner = caption_pipeline.captioner
     given = len(captioner.start_ids(start))
-    picture = picture_of(wish.path, SIDE)
+    picture = picture_of(wish.path, PICTURE_SIDE)
     story = telling(next(_NUMBERS), picture, caption, given)
     told = CaptionResult(wish.path, wish.model, weakref.ref(caption_pipeline), caption, story, {})
     if caption.attention is None:
         return told
     # Only with adaptive attention can a word look more than another.
     label = "" if captioner.config.attention == "adaptive" else registry.find(LOOKS).label
-    return _with_maps(told, LOOKS, drawn(picture, caption, looks(caption), label))
+    return _with_maps(told, LOOKS, drawn(picture, caption, attention_maps(caption), label))
 
 
 def methods(engine: Engine, told: CaptionResult) -> list[str]:
@@ -111,11 +111,11 @@ def explain(engine: Engine, told: CaptionResult, method: str, tell: Tell) -> Non
         given: dict[str, Any] = {"method": method, "model": told.model, "progress": progress}
         given |= LIVE.get(method, {})
         found = engine.explain_caption(told.path, told.caption.words, **given)
-        made = drawn(picture_of(told.path, SIDE), told.caption, found, label)
+        made = drawn(picture_of(told.path, PICTURE_SIDE), told.caption, found, label)
         told = replace(told, made=told.made | {method: made})
         said = f"{label} took {explanations.seconds(found[0].seconds)}."
     told = _with_maps(told, method, told.made[method])
-    tell({"status": widgets.said(said), **values(told)})
+    tell({"status": widgets.note_update(said), **values(told)})
 
 
 def values(told: CaptionResult) -> dict[str, Any]:
@@ -179,11 +179,14 @@ def looked_most(caption: Caption) -> int:
     """
     if caption.attention is None:
         return 0
-    looks = [(round(float(look.sum()), 2), float(look.max())) for look in caption.attention]
-    return looks.index(max(looks))
+    peaks = [
+        (round(float(attention.sum()), 2), float(attention.max()))
+        for attention in caption.attention
+    ]
+    return peaks.index(max(peaks))
 
 
-def looks(caption: Caption) -> tuple[Explanation, ...]:
+def attention_maps(caption: Caption) -> tuple[Explanation, ...]:
     """A caption's attention as explanations of its words; none if it has none."""
     if caption.attention is None:
         return ()

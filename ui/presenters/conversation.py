@@ -23,7 +23,7 @@ from vqa.engine import Engine
 from vqa.models import Caption
 from vqa.pipelines.gaze import GazePipeline
 
-MOST = 30  # turns that are kept, some 20 kB each
+MAX_TURNS = 30  # turns that are kept, some 20 kB each
 PICTURE = "picture"  # the kind of a turn that shows a picture; the others are the router's
 THUMB_SIDE = 240  # pixels of a thumbnail's longer side
 OPACITY = 0.6  # of the map in a thumbnail
@@ -103,8 +103,8 @@ class Conversation:
     def add(self, turn: Turn) -> Conversation:
         """The talk with a new turn, which is chosen; the oldest goes if they become too many."""
         turns = (*self.turns, turn)
-        dropped = self.dropped + max(0, len(turns) - MOST)
-        turns = turns[-MOST:]
+        dropped = self.dropped + max(0, len(turns) - MAX_TURNS)
+        turns = turns[-MAX_TURNS:]
         return replace(self, turns=turns, chosen=len(turns) - 1, dropped=dropped)
 
     def until(self, place: int, pending: Pending | None = None) -> Conversation:
@@ -130,7 +130,7 @@ class Conversation:
         return tuple(question for question in self.invited if question.lower() not in asked)
 
 
-def go_on(engine: Engine, talk: Conversation) -> Conversation:
+def continue_conversation(engine: Engine, talk: Conversation) -> Conversation:
     """The talk after what is pending: a picture that is new to it, then the answer.
 
     Raises:
@@ -163,7 +163,7 @@ def shown(engine: Engine, path: str) -> tuple[Turn, tuple[str, ...]]:
     if engine.caption_pipelines:
         caption = engine.caption(path).text
         said = f"I see {caption}. {READY}"
-        asked = (*suggestions.questions(caption), *asked)[: suggestions.MOST]
+        asked = (*suggestions.questions(caption), *asked)[: suggestions.MAX_QUESTIONS]
     return Turn(PICTURE, path, "My picture", said, thumb=thumb), _invited(engine, asked)
 
 

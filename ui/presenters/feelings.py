@@ -29,7 +29,7 @@ HEADS = {  # name -> as the page calls it
 _DARKEST = 0.6  # shade of a word
 _NEGLIGIBLE = 0.05  # of the strongest push: less is none
 _MOST_DRAWN = 100  # labels of a picture of confusions
-_LONGEST = 140  # characters of a neighbour that are shown
+_MAX_NEIGHBOUR_CHARACTERS = 140  # characters of a neighbour that are shown
 
 
 def labelled(name: str) -> str:
@@ -59,7 +59,7 @@ def shades(
     return shown
 
 
-def told(found: Feeling, why: TokenExplanation, label: str) -> str:
+def summary_sentence(found: Feeling, why: TokenExplanation, label: str) -> str:
     """Which words speak for a label and which against it, as Markdown."""
     order = np.argsort(-why.pushes)
     strongest = float(np.abs(why.pushes).max()) or 1.0
@@ -88,7 +88,11 @@ def near(neighbours: Neighbours, text: str) -> str:
 
 def _short(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= _LONGEST else line[:_LONGEST].rstrip() + " ..."
+    return (
+        line
+        if len(line) <= _MAX_NEIGHBOUR_CHARACTERS
+        else line[:_MAX_NEIGHBOUR_CHARACTERS].rstrip() + " ..."
+    )
 
 
 def confusions(engine: Engine, head: str) -> tuple[dict[str, str] | None, str]:

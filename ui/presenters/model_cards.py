@@ -10,7 +10,7 @@ from vqa.checkpoints.results import measured
 from vqa.pipelines.model_set import LoadedModel
 
 CALLED = {"lstm": "LSTM", "bilstm": "BiLSTM", "vilt": "ViLT", "blip": "BLIP"}
-LONGEST = 50_000  # characters of a card
+MAX_CARD_CHARACTERS = 50_000  # characters of a card
 _FRONT = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)  # for the Hub
 _RELATIVE = re.compile(r"!?\[([^\]]*)\]\((?!https://)[^)]*\)")  # leads nowhere from the page
 
@@ -64,5 +64,5 @@ def card(part: LoadedModel) -> tuple[str, str]:
     text = path.read_text(encoding="utf-8", errors="replace")
     if path.parent.parent == SHIPPED:
         return _RELATIVE.sub(r"\1", _FRONT.sub("", text)), ""
-    cut = f"\n\n(The first {LONGEST:,} of {len(text):,} characters.)"
-    return "", text if len(text) <= LONGEST else text[:LONGEST] + cut
+    cut = f"\n\n(The first {MAX_CARD_CHARACTERS:,} of {len(text):,} characters.)"
+    return "", text if len(text) <= MAX_CARD_CHARACTERS else text[:MAX_CARD_CHARACTERS] + cut

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from vqa.preprocessing.question_text import tokenize
 
-MOST = 4
+MAX_QUESTIONS = 4
 
 
 def _words(line: str) -> frozenset[str]:
@@ -50,7 +50,7 @@ _DRAWN = {"black and white"}  # of a photograph, not of a thing in it
 
 
 def questions(caption: str) -> tuple[str, ...]:
-    """Questions about what a caption names, at most `MOST`, the most telling first.
+    """Questions about what a caption names, at most `MAX_QUESTIONS`, the most telling first.
 
     Args:
         caption: a sentence of a captioner.
@@ -61,7 +61,7 @@ def questions(caption: str) -> tuple[str, ...]:
     line = " ".join(tokenize(caption))
     for phrase in _DRAWN:
         line = line.replace(phrase, "")
-    return tuple(dict.fromkeys(_asked(line.split())))[:MOST]
+    return tuple(dict.fromkeys(_asked(line.split())))[:MAX_QUESTIONS]
 
 
 def _asked(words: list[str]) -> Iterator[str]:

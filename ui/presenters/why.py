@@ -15,7 +15,7 @@ from ui.presenters.answers import Asked, picture_of
 from vqa.engine import Engine
 
 TOP = 3  # answers to explain side by side
-SIDE = 560  # pixels of a picture's longer side, under a map
+MAP_SIDE = 560  # pixels of a picture's longer side, under a map
 LIVE: dict[str, dict[str, Any]] = {"lime": {"samples": 300}}  # where the defaults take too long
 HINT = (
     "See which places speak for the three likeliest answers, and whether the answer holds when "
@@ -36,7 +36,7 @@ class Reasons:
     line: str = ""  # Markdown
 
 
-NOTHING = Reasons(widgets.said(HINT))
+NOTHING = Reasons(widgets.note_update(HINT))
 Tell = Callable[[Reasons], None]
 
 
@@ -59,7 +59,7 @@ def explain(engine: Engine, asked: Asked, method: str, tell: Tell) -> None:
     Raises:
         BadImage: if the picture is gone.
     """
-    picture, label = picture_of(asked.path, SIDE), registry.find(method).label
+    picture, label = picture_of(asked.path, MAP_SIDE), registry.find(method).label
     answers = asked.top[:TOP]
     blank = (explanations.figure(picture),) * len(
         answers
@@ -78,7 +78,7 @@ def explain(engine: Engine, asked: Asked, method: str, tell: Tell) -> None:
     tell(
         replace(
             shown,
-            status=widgets.said(explanations.facts(label, found)),
+            status=widgets.note_update(explanations.facts(label, found)),
             covered=explanations.covered(picture, check) if check else None,
             line=explanations.line(check, answers[0][0]),
         )
@@ -87,7 +87,7 @@ def explain(engine: Engine, asked: Asked, method: str, tell: Tell) -> None:
 
 def compare(engine: Engine, asked: Asked, tell: Tell) -> None:
     """A map of the likeliest answer and its test, by every method; arguments as in `explain`."""
-    picture, names = picture_of(asked.path, SIDE), methods(engine)
+    picture, names = picture_of(asked.path, MAP_SIDE), methods(engine)
     labels = [registry.find(name).label for name in names]
     cards = [explanations.card(picture, label) for label in labels]
     shown = Reasons(widgets.at(0, 1, "Starting"), cards=tuple(cards))
@@ -102,7 +102,7 @@ def compare(engine: Engine, asked: Asked, tell: Tell) -> None:
         cards[place] = explanations.card(picture, label, done[-1], checks[-1])
         tools = explanations.tools(done, "Each map has its own scale.")
         shown = replace(shown, cards=tuple(cards), tools=tools)
-    status = widgets.said(f"{len(names)} methods compared.")
+    status = widgets.note_update(f"{len(names)} methods compared.")
     tell(replace(shown, status=status, line=explanations.summary(checks, asked.top[0][0])))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 
 from ui.components.examples import EXAMPLES
-from ui.presenters.conversation import MOST, PICTURE, Conversation, Turn
+from ui.presenters.conversation import MAX_TURNS, PICTURE, Conversation, Turn
 
 WHY, WHAT_IF = "Why?", "What if?"
 WAITS = "…"  # where an answer will stand
@@ -157,7 +157,7 @@ def chips_of(talk: Conversation) -> list[str]:
 
 def note(talk: Conversation) -> str:
     """What is to be said about the conversation as a whole; empty if nothing."""
-    return f"Only the last {MOST} turns are kept." if talk.dropped else ""
+    return f"Only the last {MAX_TURNS} turns are kept." if talk.dropped else ""
 
 
 def example(place: Any) -> tuple[str, str]:

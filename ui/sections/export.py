@@ -25,7 +25,7 @@ from vqa.preprocessing import question_text
 
 FROM_LINK = "This question came with a link: press Ask."
 NO_SUCH_PICTURE = "The link names a picture that is not among the examples."
-_SIDE = 384  # pixels of the longer side of a map as a PNG
+_PNG_SIDE = 384  # pixels of the longer side of a map as a PNG
 _FILE = "conversation.html"
 _NUMBERS = itertools.count()
 
@@ -118,7 +118,11 @@ def opened(link: Any) -> tuple[str | None, str, str]:
     if label and example is None:
         return None, "", NO_SUCH_PICTURE
     try:
-        return path, question_text.check(asked) if asked else "", FROM_LINK if asked else ""
+        return (
+            path,
+            question_text.clean_question(asked) if asked else "",
+            FROM_LINK if asked else "",
+        )
     except BadText as error:
         return path, "", str(error)
 
@@ -151,9 +155,9 @@ def _files(path: str, values: np.ndarray) -> dict[str, str]:
     np.save(buffer, values)
     encoded = base64.b64encode(buffer.getvalue()).decode()
     try:
-        size = scaled(picture_of(path).size, _SIDE)
+        size = scaled(picture_of(path).size, _PNG_SIDE)
     except BadImage:  # it is gone
-        size = (_SIDE, _SIDE)
+        size = (_PNG_SIDE, _PNG_SIDE)
     grey = Image.fromarray((255 * values / (values.max() or 1)).round().astype(np.uint8))
     smooth = grey.resize(size, Image.Resampling.BILINEAR)
     return {

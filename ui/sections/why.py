@@ -207,12 +207,12 @@ async def _run(
     why: Why, engine: Engine, asked: Asked | None, work: Callable[..., None], *args: Any
 ) -> States:
     """The states of some work on what was asked, or in words why there is none."""
-    now = engine.now()
+    now = engine.snapshot()
     if (
         asked is None or asked.by() is not now.answer_pipeline
     ):  # a session that is long over, or a model
         line = FORGOTTEN if asked is None else REPLACED
-        yield show(why, Reasons(widgets.said(""), line=line))
+        yield show(why, Reasons(widgets.note_update(""), line=line))
         return
     try:
         news: AsyncGenerator[Any, None] = news_of(lambda tell: work(now, asked, *args, tell))
@@ -220,4 +220,4 @@ async def _run(
             async for state in states:
                 yield show(why, state)
     except (BadImage, BadText, CannotExplain) as error:
-        yield show(why, Reasons(widgets.said(""), line=plain(str(error))))
+        yield show(why, Reasons(widgets.note_update(""), line=plain(str(error))))

@@ -22,7 +22,7 @@ from vqa.preprocessing import images
 from vqa.serving import serialize
 
 NO_PICTURE = "There is no picture: upload one."
-SIDE = 960  # pixels of a drawn picture's longer side, at most
+MAX_DRAWN_SIDE = 960  # pixels of a drawn picture's longer side, at most
 
 
 def build(engine: Engine) -> None:
@@ -177,6 +177,6 @@ def _emoji(engine: Engine, found: gr.JSON) -> None:
 
 
 def _small(path: str) -> Image.Image:
-    picture = images.load(path, min_side=SIDE)
-    picture.thumbnail((SIDE, SIDE))
+    picture = images.load(path, min_side=MAX_DRAWN_SIDE)
+    picture.thumbnail((MAX_DRAWN_SIDE, MAX_DRAWN_SIDE))
     return picture

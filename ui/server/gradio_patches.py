@@ -26,7 +26,7 @@ _complete = ProcessCompletedMessage.__init__
 _sent: set[str] = set()
 
 
-def mend(demo: gr.Blocks) -> None:
+def apply_patches(demo: gr.Blocks) -> None:
     """Replace the functions; files sent to this page as text are deleted like its uploads."""
     demo.temp_file_sets.append(_sent)
     patches: tuple[tuple[Any, str, Callable[..., Any]], ...] = (

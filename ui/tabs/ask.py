@@ -12,7 +12,7 @@ from ui.components.events import MODEL, PRIVATE
 from ui.components.examples import EXAMPLES
 from ui.components.model_updates import Values
 from ui.presenters.answers import NO_PICTURE, plain
-from ui.presenters.conversation import PICTURE, Conversation, Pending, go_on
+from ui.presenters.conversation import PICTURE, Conversation, Pending, continue_conversation
 from ui.sections import chat, evidence_panel, export, whatif, why
 from ui.sections.chat import WHAT_IF, WHY
 from ui.sections.evidence_panel import Panel
@@ -59,7 +59,7 @@ def build(engine: Engine) -> Values:
             tab = Tab(asking, evidence_panel.build(), why.build(engine), whatif.build())
     whatif.listen(engine, tab.whatif, tab.panel.asked)
     _talk_in_the_page(engine, tab)
-    return lambda: why.menu(tab.why, engine.now(), "")
+    return lambda: why.menu(tab.why, engine.snapshot(), "")
 
 
 def _asking() -> Asking:
@@ -121,7 +121,7 @@ def pend(tab: Tab, talk: Conversation, path: str | None, question: str) -> dict[
     if path is None:
         return {tab.asking.note: plain(NO_PICTURE)}
     try:
-        pending = Pending(path, question_text.check(question))
+        pending = Pending(path, question_text.clean_question(question))
     except BadText as error:
         return {tab.asking.note: plain(str(error))}
     return shown(tab, replace(talk, pending=pending)) | {tab.asking.question: ""}
@@ -140,7 +140,9 @@ def again(
     if talk.pending or turn is None or (turn.kind == PICTURE and question is not None):
         return shown(tab, talk, BUSY if talk.pending else "")
     try:
-        asked = "" if turn.kind == PICTURE else question_text.check(question or turn.question)
+        asked = (
+            "" if turn.kind == PICTURE else question_text.clean_question(question or turn.question)
+        )
     except BadText as error:
         return shown(tab, talk, plain(str(error)))
     before = talk.until(place, Pending(turn.path, asked))
@@ -214,10 +216,10 @@ def _talk_in_the_page(engine: Engine, tab: Tab) -> None:
         one twice, and the second could come after what the visitor did meanwhile."""
         if talk.pending is None:  # nothing was asked: a note may say why, and has to stay
             return {asking.note: gr.skip()}
-        now = engine.now()
+        now = engine.snapshot()
         menu = why.menu(tab.why, now, method)
         try:
-            newest = go_on(now, talk)
+            newest = continue_conversation(now, talk)
         except (BadImage, BadText) as error:
             return menu | settled(tab, talk, plain(str(error)))
         return menu | shown(tab, newest) | evidence_of(tab, newest)

@@ -174,7 +174,7 @@ def cleared(tab: Tab, note: str = "") -> dict[Any, Any]:
         tab.reaction: "",
         tab.ask: gr.Row(visible=False),
         tab.method: gr.skip(),
-        tab.status: widgets.said(""),
+        tab.status: widgets.note_update(""),
     }
 
 
@@ -183,7 +183,7 @@ def kept(tab: Tab, told: CaptionResult, note: str) -> dict[Any, Any]:
     method = told.story["method"]
     return {
         tab.note: plain(note),
-        tab.status: widgets.said(""),
+        tab.status: widgets.note_update(""),
         tab.story: told.story | {"waiting": False},
         tab.method: method or gr.skip(),
     }
@@ -201,7 +201,7 @@ def _listen(engine: Engine, tab: Tab) -> list[Any]:
         if told is None:  # a session that is long over
             yield cleared(tab, FORGOTTEN)
             return
-        now = engine.now()
+        now = engine.snapshot()
         if told.by() is not now.caption_pipeline(told.model):
             yield kept(tab, told, REPLACED)
             return
@@ -240,7 +240,7 @@ def _describe_in_the_page(engine: Engine, asking: Asking, tab: Tab, maps_come: l
         if not wished.path:
             return cleared(tab, NO_PICTURE)
         try:
-            now = engine.now()
+            now = engine.snapshot()
             return told_in(tab, now, captions.describe(now, wished), method)
         except (BadImage, BadText) as error:
             return cleared(tab, str(error))

@@ -83,7 +83,7 @@ def build(engine: Engine, neighbours: Neighbours | None) -> Values:
     _feel_in_the_page(engine, neighbours, tab, text, examples, head, method)
 
     def values() -> dict[Any, Any]:
-        now = engine.now()
+        now = engine.snapshot()
         first = headed(now)[0][1]
         drawn, said = feelings.confusions(now, first)
         return {head: gr.update(choices=headed(now), value=first), matrix: drawn, worst: said}
@@ -134,7 +134,7 @@ def _feel_in_the_page(
 
     def feel(written: str, name: str, how: str) -> dict[Any, Any]:
         """New values for a text, or in words why there are none."""
-        now = engine.now()
+        now = engine.snapshot()
         if (
             name not in now.loaded_emoji_pipeline().heads
         ):  # another model was loaded, and the menu has not followed
@@ -149,7 +149,7 @@ def _feel_in_the_page(
 
     def weigh(written: str, name: str, how: str, event: gr.SelectData) -> dict[Any, Any]:
         """The words for and against another label."""
-        now = engine.now()
+        now = engine.snapshot()
         labels = now.loaded_emoji_pipeline().model.labels.get(name, ())
         chosen = {feelings.labelled(label): label for label in labels}.get(event.value)
         if chosen is None:  # of a model that is no longer there
@@ -214,5 +214,5 @@ def weighed(
         tab.empty: gr.Markdown(visible=False),
         tab.face: plain(emoji_of(label)),
         tab.words: gr.HighlightedText(feelings.shades(text, found, why), visible=True),
-        tab.line: feelings.told(found, why, label),
+        tab.line: feelings.summary_sentence(found, why, label),
     }

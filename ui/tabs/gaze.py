@@ -69,7 +69,7 @@ def _look_in_the_page(engine: Engine, tab: Tab, *asking: Any) -> None:
 
     def look(path: str | None, text: str) -> dict[Any, Any]:
         """New values for a picture and a question, or in words why there are none."""
-        now = engine.now()
+        now = engine.snapshot()
         if now.gaze_pipeline is None:
             return cleared(tab, NO_GAZE)
         try:

@@ -216,7 +216,7 @@ def _load_in_the_page(loader: Loader, tab: Tab, loading: Loading) -> Any:
             note = f"{name.strip()} is loaded."
         except BadCheckpoint as error:
             note = f"Not loaded: {error}."
-        yield {loading.status: widgets.said(""), loading.note: plain(note)}
+        yield {loading.status: widgets.note_update(""), loading.note: plain(note)}
 
     asks = [loading.button.click, loading.name.submit]
     running = [loading.button, loading.cancel, loading.status]

@@ -56,7 +56,8 @@ class Shard:
     start: int
     end: int
     skipped: list[str] = field(default_factory=list)
-    tell: Callable[[int], object] = int  # called with the number of rows that are done besides
+    # Called with the number of rows that were done since the last call.
+    on_progress: Callable[[int], object] = int
 
     def run(self, path: Path, *, quiet: bool = False) -> None:
         """Write the lines to a file, or those that it does not have yet."""
@@ -70,7 +71,7 @@ class Shard:
         ):
             file.truncate(size)
             progress.update(start - self.start)
-            self.tell(start - self.start)
+            self.on_progress(start - self.start)
             for batch in self._batches(start):
                 lines = self._compute(batch)  # the first again, to see that the model is the same
                 self._check_model(written[len(written) - there :], lines, path)
@@ -78,7 +79,7 @@ class Shard:
                     file.write(json.dumps(line).encode() + b"\n")
                 there = 0
                 progress.update(len(batch))
-                self.tell(len(batch))
+                self.on_progress(len(batch))
 
     def _batches(self, start: int) -> Iterator[range]:
         for first in range(start, self.end, self.batch_size):
@@ -90,7 +91,7 @@ class Shard:
         for batch in self._batches(self.start):
             before, skipped = seen, len(self.skipped)
             for row in (self.rows[place] for place in batch):
-                lines = self.task.ask(row, self.skipped.append)
+                lines = self.task.start_records(row, self.skipped.append)
                 there = written[seen : seen + len(lines)]
                 if all(new.items() <= old.items() for new, old in zip(lines, there, strict=False)):
                     seen += len(there)
@@ -107,21 +108,25 @@ class Shard:
     def _compute(self, batch: range) -> list[Line]:
         """The complete lines of a batch. Rows with the same picture share one pass over it."""
         if not self.task.size:
-            texts = [line for place in batch for line in self.task.ask(self.rows[place], _ignore)]
-            self.task.complete([], [texts])
+            texts = [
+                line
+                for place in batch
+                for line in self.task.start_records(self.rows[place], _ignore)
+            ]
+            self.task.fill_records([], [texts])
             return texts
         pictures: dict[bytes, Image] = {}
         asked: dict[bytes, list[Line]] = {}
         complete: list[Line] = []
         for row in (self.rows[place] for place in batch):
-            lines = self.task.ask(row, self.skipped.append)
+            lines = self.task.start_records(row, self.skipped.append)
             picture = (pictures.get(row.image) or self._decode(row)) if lines else None
             if picture is not None:
                 pictures[row.image] = picture
                 asked.setdefault(row.image, []).extend(lines)
                 complete.extend(lines)
         if complete:
-            self.task.complete(list(pictures.values()), list(asked.values()))
+            self.task.fill_records(list(pictures.values()), list(asked.values()))
         return complete
 
     def _decode(self, row: ImageRecord) -> Image | None:
@@ -135,7 +140,7 @@ class Shard:
 
     def _check_model(self, written: Sequence[Line], lines: Sequence[Line], path: Path) -> None:
         for old, new in zip(written, lines, strict=False):
-            if not self.task.same(old, new):
+            if not self.task.same_model(old, new):
                 about = f"picture {old['image_id']}" if self.task.size else old["text"][:50]
                 raise _not_ours(path, f"another model wrote the line of {about}")
 

@@ -17,7 +17,7 @@ from vqa import tasks
 from vqa.data.image_dataset import ImageRecord, open_rows
 from vqa.data.text_dataset import TextRow, open_texts
 from vqa.errors import BadData, BadText
-from vqa.preprocessing.question_text import check
+from vqa.preprocessing.question_text import clean_question
 
 if TYPE_CHECKING:
     from vqa.engine import Engine
@@ -37,13 +37,13 @@ class Task(Protocol):
     def size(self) -> int:
         """Side in pixels of the squares that the model wants; 0 if it looks at no picture."""
 
-    def ask(self, row: Any, refuse: Callable[[str], None]) -> list[Line]:
+    def start_records(self, row: Any, refuse: Callable[[str], None]) -> list[Line]:
         """Begin a row's lines, or refuse some with the reason."""
 
-    def complete(self, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
+    def fill_records(self, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
         """End the lines of each picture."""
 
-    def same(self, old: Line, new: Line) -> bool:
+    def same_model(self, old: Line, new: Line) -> bool:
         """Whether one model can have ended both of these lines."""
 
 
@@ -51,13 +51,15 @@ class Lines:
     """A task on pictures, whose lines are what was asked for."""
 
     out = "file of JSON lines"
-    needs = "image"
+    required = "image"
     batch_size = 32
 
     @classmethod
     def open(cls, options: argparse.Namespace) -> Sequence[Any]:
         """The rows that the flags of the subcommand name."""
-        rows = open_rows(options.data, options.split, needs=cls.needs, streaming=options.streaming)
+        rows = open_rows(
+            options.data, options.split, required=cls.required, streaming=options.streaming
+        )
         return cast(Sequence[Any], rows)
 
     @staticmethod
@@ -84,7 +86,7 @@ class Answering(Lines):
 
     help = "answer the questions of a dataset"
     task = tasks.ANSWER
-    needs = "question"
+    required = "question"
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -101,12 +103,12 @@ class Answering(Lines):
         """Side in pixels of the squares that the model wants; 0 if it looks at no picture."""
         return self.engine.answer_pipeline.size
 
-    def ask(self, row: ImageRecord, refuse: Callable[[str], None]) -> list[Line]:
+    def start_records(self, row: ImageRecord, refuse: Callable[[str], None]) -> list[Line]:
         """Begin the lines of a row, or refuse some with the reason."""
         lines: list[Line] = []
         for question in row.questions:
             try:
-                check(question.text)
+                clean_question(question.text)
             except BadText as error:
                 refuse(f"picture {row.image_id}, question {question.index}: {error}")
                 continue
@@ -114,7 +116,7 @@ class Answering(Lines):
             lines.append({**ids, "index": question.index, "question": question.text})
         return lines
 
-    def complete(self, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
+    def fill_records(self, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
         """End the lines of each picture."""
         questions = [[line["question"] for line in lines] for lines in asked]
         answers = self.engine.answer_batch(pictures, questions, k=5)
@@ -123,7 +125,7 @@ class Answering(Lines):
                 line["answer"] = answer.text
                 line["top"] = [[text, round(float(p), 6)] for text, p in answer.top]
 
-    def same(self, old: Line, new: Line) -> bool:
+    def same_model(self, old: Line, new: Line) -> bool:
         """Whether one model can have ended both of these lines."""
         return _alike(old.get("top", [["", 0.0]]), new["top"])
 
@@ -162,11 +164,11 @@ class Describing(Lines):
         """Side in pixels of the squares that the model wants; 0 if it looks at no picture."""
         return self.caption_pipeline.captioner.config.encoder.image_size
 
-    def ask(self, row: ImageRecord, refuse: Callable[[str], None]) -> list[Line]:
+    def start_records(self, row: ImageRecord, refuse: Callable[[str], None]) -> list[Line]:
         """Begin the lines of a row, or refuse some with the reason."""
         return [{"image_id": row.image_id}]
 
-    def complete(self, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
+    def fill_records(self, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
         """End the lines of each picture."""
         captions = self.caption_pipeline.caption_batch(pictures, beam=self.beam)
         for lines, caption in zip(asked, captions, strict=True):
@@ -179,7 +181,7 @@ class Describing(Lines):
             for line in lines:
                 line.update(said)
 
-    def same(self, old: Line, new: Line) -> bool:
+    def same_model(self, old: Line, new: Line) -> bool:
         """Whether one model can have ended both of these lines."""
         return old.get("caption") == new["caption"] and _alike(old.get("words", []), new["words"])
 
@@ -208,18 +210,18 @@ class Gazing(Lines):
         """Side in pixels of the squares that the model wants; 0 if it looks at no picture."""
         return self.gaze_pipeline.model.config.encoder.image_size
 
-    def ask(self, row: ImageRecord, refuse: Callable[[str], None]) -> list[Line]:
+    def start_records(self, row: ImageRecord, refuse: Callable[[str], None]) -> list[Line]:
         """Begin the lines of a row, or refuse some with the reason."""
         return [{"image_id": row.image_id}]
 
-    def complete(self, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
+    def fill_records(self, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
         """End the lines of each picture."""
         maps = self.gaze_pipeline.maps(pictures, size=MAP_SIZE)
         for lines, each in zip(asked, maps, strict=True):
             for line in lines:
                 line["map"] = base64.b64encode((each / each.max()).astype(np.float16)).decode()
 
-    def same(self, old: Line, new: Line) -> bool:
+    def same_model(self, old: Line, new: Line) -> bool:
         """Whether one model can have ended both of these lines."""
         if "map" not in old:
             return False
@@ -258,7 +260,7 @@ class Feelings(Lines):
     size = 0
 
     def __init__(self, emoji_pipeline: EmojiPipeline, head: str) -> None:
-        emoji_pipeline.check(head)
+        emoji_pipeline.check_head(head)
         self.emoji_pipeline, self.head = emoji_pipeline, head
         self.numbers = {label: i for i, label in enumerate(emoji_pipeline.model.labels[head])}
 
@@ -284,11 +286,11 @@ class Feelings(Lines):
         """Which labels."""
         command.add_argument("--head", default="emoji", help="which set of labels")
 
-    def ask(self, row: TextRow, refuse: Callable[[str], None]) -> list[Line]:
+    def start_records(self, row: TextRow, refuse: Callable[[str], None]) -> list[Line]:
         """Begin the lines of a row, or refuse some with the reason."""
         return [{"text": row.text}]
 
-    def complete(self, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
+    def fill_records(self, pictures: Sequence[Image], asked: Sequence[Sequence[Line]]) -> None:
         """End the lines of each picture."""
         (lines,) = asked
         found = self.emoji_pipeline.feel_batch([line["text"] for line in lines], self.head)
@@ -297,7 +299,7 @@ class Feelings(Lines):
             line["name"], line["emoji"] = feeling.label, feeling.emoji
             line["top"] = [[name, round(p, 6)] for name, p in feeling.top]
 
-    def same(self, old: Line, new: Line) -> bool:
+    def same_model(self, old: Line, new: Line) -> bool:
         """Whether one model can have ended both of these lines."""
         return old.get("label") == new["label"] and _alike(old.get("top", [["", 0.0]]), new["top"])
 

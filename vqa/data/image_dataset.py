@@ -27,7 +27,7 @@ COLUMNS = (
     "questions",
     *FIELDS,
 )  # `questions`, or one question a row
-FILES = {  # what describes the pictures of a folder, by what is needed of them
+DESCRIPTION_FILES = {  # what describes the pictures of a folder, by what is needed of them
     "question": ("questions.jsonl", "questions.json", "metadata.jsonl"),
     "caption": ("captions.jsonl", "metadata.jsonl"),
     "fixations": ("metadata.jsonl",),
@@ -96,18 +96,18 @@ def open_rows(
     data: str | Path,
     split: str = "validation",
     *,
-    needs: str = "question",
+    required: str = "question",
     streaming: bool = False,
 ) -> ImageDataset:
     """Open a dataset of pictures.
 
     Args:
         data: a parquet file; a folder with `{split}.parquet` or `{split}-*.parquet` in it or in its
-            `data/`; a folder of pictures with one of FILES, whose entries have `file_name`
-            and `question` or `caption`, and may have `image_id` and the other FIELDS; or a Hub id.
+            `data/`; a folder of pictures with one of DESCRIPTION_FILES, whose entries have
+            `file_name` and `question` or `caption`, and may have `image_id` and the other FIELDS; or a Hub id.
         split: which part of a folder or of a Hub dataset. An image folder's is its folder of that
             name, with a file and pictures of its own; without one, it is all of it.
-        needs: what every row must be able to have: "question", "caption", "fixations" (lists of
+        required: what every row must be able to have: "question", "caption", "fixations" (lists of
             x, y), or "image" for the pictures alone, which a folder may then hold without any file
             beside them.
         streaming: leave the parquet files of a Hub dataset where they are, and fetch of each what
@@ -124,52 +124,53 @@ def open_rows(
     if streaming and (path.exists() or not is_hub_id(data)):
         raise BadData(f"{data}: only a dataset on the Hub can be streamed")
     if path.is_file():
-        return _open_parquet([path], str(path), needs)
+        return _open_parquet([path], str(path), required)
     if path.is_dir():
-        return _open_folder(path, split, needs)
+        return _open_folder(path, split, required)
     if is_hub_id(data):
         name = f"{data}, split {split!r}"
         if streaming:
-            return _open_stream(str(data), split, name, needs)
-        return _open_dataset(load_hub(str(data), split), name, needs)
+            return _open_stream(str(data), split, name, required)
+        return _open_dataset(load_hub(str(data), split), name, required)
     raise BadData(f"{data}: no such file or folder, and not a Hub dataset id (org/name)")
 
 
-def _open_folder(folder: Path, split: str, needs: str) -> ImageDataset:
+def _open_folder(folder: Path, split: str, required: str) -> ImageDataset:
     for place in (folder, folder / "data"):
         files = sorted(place.glob("*.parquet"))
         parquet = [file for file in files if f"{file.stem}-".startswith(f"{split}-")]
         if parquet:
-            return _open_parquet(parquet, f"{folder}, split {split!r}", needs)
+            return _open_parquet(parquet, f"{folder}, split {split!r}", required)
     for place in (folder / split, folder):
-        for name in FILES[needs]:
+        for name in DESCRIPTION_FILES[required]:
             if (place / name).is_file():
-                return _open_image_folder(place / name, needs)
-    for place in (folder / split, folder) if needs == "image" else ():
+                return _open_image_folder(place / name, required)
+    for place in (folder / split, folder) if required == "image" else ():
         if files := sorted(p for p in place.glob("*") if p.suffix.lower() in PICTURES):
             return ImageDataset(files, lambda _, file: ImageRecord(file.name, _read_file(file), ()))
     present = ", ".join(sorted(p.name for p in folder.iterdir())[:10])
     raise BadData(
         f"{folder}: holds neither {split}.parquet (or {split}-*.parquet, or these under data/) nor "
-        f"a file that describes pictures ({', '.join(FILES[needs])}; or these under {split}/); "
+        f"a file that describes pictures ({', '.join(DESCRIPTION_FILES[required])}; or these under "
+        f"{split}/); "
         f"it holds {present or 'nothing'}"
     )
 
 
-def _open_parquet(files: Sequence[Path], name: str, needs: str) -> ImageDataset:
-    return _open_dataset(load_parquet(files, name), name, needs)
+def _open_parquet(files: Sequence[Path], name: str, required: str) -> ImageDataset:
+    return _open_dataset(load_parquet(files, name), name, required)
 
 
-def _open_dataset(dataset: Any, name: str, needs: str) -> ImageDataset:
+def _open_dataset(dataset: Any, name: str, required: str) -> ImageDataset:
     if not len(dataset):
         raise BadData(f"{name}: empty, it has no rows")
-    return ImageDataset(_prepare(dataset, name=name, needs=needs), _read_record)
+    return ImageDataset(_prepare(dataset, name=name, required=required), _read_record)
 
 
-def _open_stream(data: str, split: str, name: str, needs: str) -> ImageDataset:
+def _open_stream(data: str, split: str, name: str, required: str) -> ImageDataset:
     import datasets
 
-    prepare = partial(_prepare, name=name, needs=needs)
+    prepare = partial(_prepare, name=name, required=required)
     files = open_files(data, split)
     prepare(datasets.Dataset(files[0].schema_arrow.empty_table()))  # tells at once what is missing
     stream = Stream(files, prepare)
@@ -178,7 +179,7 @@ def _open_stream(data: str, split: str, name: str, needs: str) -> ImageDataset:
     return ImageDataset(stream, _read_record)
 
 
-def _prepare(dataset: Any, *, name: str, needs: str) -> Any:
+def _prepare(dataset: Any, *, name: str, required: str) -> Any:
     """The columns that we read, by our names, and the pictures undecoded."""
     import datasets
 
@@ -186,17 +187,17 @@ def _prepare(dataset: Any, *, name: str, needs: str) -> Any:
     for renames in RENAMES.values():
         if columns.issuperset(renames) and columns.isdisjoint(renames.values()):
             dataset = dataset.rename_columns(renames)
-    _check_columns(dataset, name, needs)
+    _check_columns(dataset, name, required)
     kept = [c for c in dataset.column_names if c in COLUMNS or CAPTIONS.fullmatch(c)]
     dataset = dataset.select_columns(kept)
     return dataset.cast_column("image", datasets.Image(decode=False))
 
 
-def _check_columns(dataset: Any, name: str, needs: str) -> None:
+def _check_columns(dataset: Any, name: str, required: str) -> None:
     nested = "questions" in dataset.column_names
     require("image", dataset.column_names, name)
-    if needs != "image" and not (nested and needs == "question"):
-        require(needs, dataset.column_names, name)
+    if required != "image" and not (nested and required == "question"):
+        require(required, dataset.column_names, name)
     if not nested:
         return
     inner = getattr(dataset.features["questions"], "feature", None)
@@ -260,14 +261,14 @@ def _known(value: Any, otherwise: int | str) -> int | str:
     return otherwise if value is None else cast(int | str, value)
 
 
-def _open_image_folder(file: Path, needs: str) -> ImageDataset:
+def _open_image_folder(file: Path, required: str) -> ImageDataset:
     pictures: dict[str, list[Mapping[str, Any]]] = {}
     for where, entry in _entries(file):
         if not isinstance(entry, Mapping):
-            raise BadData(f"{where}: not an object with file_name and {needs}")
+            raise BadData(f"{where}: not an object with file_name and {required}")
         require("file_name", entry, where)
-        if needs != "image":
-            require(needs, entry, where)
+        if required != "image":
+            require(required, entry, where)
         pictures.setdefault(str(entry["file_name"]), []).append(entry)
     if not pictures:
         raise BadData(f"{file}: empty, it names no picture")

@@ -33,14 +33,14 @@ from vqa.models.concept_detector import ConceptDetector
 from vqa.models.encoder import CELL_LENGTH, Encoder, EncoderConfig, Grid
 from vqa.models.gaze import GazeConfig, GazeModel
 from vqa.models.outputs import Answer, AnswererOutput
-from vqa.models.question_encoder import QuestionEncoder, Read
-from vqa.preprocessing.question_text import check, tokenize
+from vqa.models.question_encoder import EncodedQuestions, QuestionEncoder
+from vqa.preprocessing.question_text import clean_question, tokenize
 from vqa.preprocessing.vocabulary import Vocab
 
 FUSIONS = ("none", "multiply", "residual", "prior", "gated")
 GAZE_FLOOR = 0.05  # added to a gaze map before its logarithm: no cell is ever ruled out
 GAZE_TRUST = 0.3  # what the gate gives every question before it has learnt
-LOUD = 2.0  # how well words fit counts so much: their weights sum to 1, each alone is quiet
+CONCEPT_GAIN = 2.0  # how well words fit counts so much: their weights sum to 1, each alone is quiet
 CONTROLS = 64  # gaze maps of other pictures, for `wrong_gaze`
 
 
@@ -141,16 +141,16 @@ class Answerer(nn.Module):
         lists = {"words": list(self.words.words), "answers": list(self.answers)}
         return lists | ({"concepts": list(self.concepts)} if self.concepts else {})
 
-    def encode(self, pixels: Tensor, looks: Tensor | None = None) -> Grid:
+    def encode(self, pixels: Tensor, gaze_shares: Tensor | None = None) -> Grid:
         """Look at pictures.
 
         Args:
             pixels: (B, 3, S, S) in [0, 1].
-            looks: (B, N), what `looks` says of them if that is known already.
+            gaze_shares: (B, N), what `gaze_on_grid` returns for them, if that is known already.
 
         Returns:
             Cells (B, N, C), each of length `CELL_LENGTH`; with gaze (B, N, C + 1), the last entry
-            the share of the looks that falls on the cell.
+            the share of people's fixations that falls on the cell.
         """
         if self.config.blind:
             height, width = self.encoder.grid_size
@@ -162,9 +162,9 @@ class Answerer(nn.Module):
         grid = grid.normalised(self.encoder.widths)
         if self.gaze is None:
             return grid
-        if looks is None:
-            looks = self.looks(pixels, (grid.height, grid.width))
-        return grid._replace(cells=torch.cat([grid.cells, looks.unsqueeze(-1)], dim=-1))
+        if gaze_shares is None:
+            gaze_shares = self.gaze_on_grid(pixels, (grid.height, grid.width))
+        return grid._replace(cells=torch.cat([grid.cells, gaze_shares.unsqueeze(-1)], dim=-1))
 
     def train(self, mode: bool = True) -> Answerer:
         """Switch to training mode; the gaze model and the detector stay out of it."""
@@ -174,7 +174,7 @@ class Answerer(nn.Module):
                 part.eval()
         return self
 
-    def looks(
+    def gaze_on_grid(
         self, pixels: Tensor, grid_size: tuple[int, int], *, wrong: bool | None = None
     ) -> Tensor:
         """Say where people look, cell by cell.
@@ -214,47 +214,48 @@ class Answerer(nn.Module):
         Returns:
             Logits (Q, A), attention (Q, glimpses, N), word weights (Q, T) and trust in gaze (Q,).
         """
-        return self.look(cells, self.question(ids), owner)
+        return self.score_encoded(cells, self.question(ids), owner)
 
-    def look(self, cells: Tensor, read: Read, owner: Tensor) -> AnswererOutput:
+    def score_encoded(self, cells: Tensor, read: EncodedQuestions, owner: Tensor) -> AnswererOutput:
         """Attend and score for questions that are encoded already."""
         question, seen = read.vector, cells
-        cells, looks = self._weigh(cells)
+        cells, gaze_shares = self._apply_gaze(cells)
         keys = self.rectify(self.cell_key(cells))  # (B, N, d), once a picture
         queries = self.dropout(self.rectify(self.question_key(question)))  # (Q, d)
         # w . (key * query) is (w * query) . key: one small product instead of (Q, N, d).
         weighted = queries.unsqueeze(1) * self.attend.weight  # (Q, glimpses, d)
         scores = weighted @ keys[owner].transpose(1, 2)  # (Q, glimpses, N)
         trust = None
-        if looks is not None:
+        if gaze_shares is not None:
             trust = question.new_ones(len(question))
             if self.gate is not None:
                 trust = self.gate(question).squeeze(-1)
-            prior = torch.log(looks + GAZE_FLOOR)[owner]  # (Q, N)
+            prior = torch.log(gaze_shares + GAZE_FLOOR)[owner]  # (Q, N)
             scores = scores + (trust.unsqueeze(-1) * prior).unsqueeze(1)
         attention = scores.softmax(dim=-1)
         picture = (attention @ cells[owner]).flatten(1)  # (Q, glimpses * C)
         shown, fits = self.fuse_picture(self.dropout(picture)), None
         if self.detector is not None:
-            fits = self.detector.surprise(seen, read.ids, owner)
-            fitting = LOUD * (fits.unsqueeze(-1) * read.words).sum(dim=1)  # (Q, hidden_dim)
+            fits = self.detector.concept_zscores(seen, read.ids, owner)
+            fitting = CONCEPT_GAIN * (fits.unsqueeze(-1) * read.words).sum(dim=1)  # (Q, hidden_dim)
             shown = shown + self.fuse_concepts(self.dropout(fitting))
         fused = self.rectify(self.fuse_question(question)) * self.rectify(shown)
         logits = self.classify(self.dropout(fused))
         return AnswererOutput(logits, attention, read.weights, trust, fits)
 
-    def _weigh(self, cells: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _apply_gaze(self, cells: Tensor) -> tuple[Tensor, Tensor | None]:
         """Cells as `encode` returns them -> those to look at, and the prior on the attention."""
         if self.gaze is None:
             return cells, None
-        cells, looks = cells[..., :-1], cells[..., -1]
-        factor = looks.unsqueeze(-1) * looks.shape[1]  # 1 where people look as often as anywhere
+        cells, gaze_shares = cells[..., :-1], cells[..., -1]
+        # 1 where people look as often as anywhere.
+        factor = gaze_shares.unsqueeze(-1) * gaze_shares.shape[1]
         match self.config.fusion:
             case "multiply":
                 return cells * factor, None
             case "residual":
                 return cells * (1 + factor), None
-        return cells, looks
+        return cells, gaze_shares
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Logits (..., A) as calibrated probabilities (..., A)."""
@@ -266,7 +267,7 @@ class Answerer(nn.Module):
         Raises:
             BadText: if the question is empty or has too many characters or words.
         """
-        tokens = tokenize(check(question))
+        tokens = tokenize(clean_question(question))
         if len(tokens) > self.config.max_words:
             raise BadText(
                 f"The question has {len(tokens)} words and the limit is {self.config.max_words}: "
@@ -278,7 +279,7 @@ class Answerer(nn.Module):
         self, question: str, output: AnswererOutput, row: int, grid_size: tuple[int, int], k: int
     ) -> Answer:
         """One row of an output in words and numbers, with the k likeliest answers."""
-        tokens = tokenize(check(question))
+        tokens = tokenize(clean_question(question))
         best = self.probabilities(output.logits[row]).topk(min(k, len(self.answers)))
         top = tuple(
             (self.answers[i], float(p)) for p, i in zip(*map(Tensor.tolist, best), strict=True)

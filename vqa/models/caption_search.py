@@ -98,7 +98,7 @@ def score(model: Captioner, look: ProjectedImage, ids: Tensor, owner: Tensor) ->
         given = ids.gather(1, turn[:, :-1])
         output = model(look, given, owner, direction)
         said = wanted.gather(1, turn).unsqueeze(2)
-        logits = output.logits + model.silent()
+        logits = output.logits + model.special_token_mask()
         each = logits.log_softmax(2).gather(2, said).squeeze(2)
         log_probs.append(each.gather(1, turn))
         if output.attention is not None:

@@ -92,10 +92,10 @@ class Decoder(nn.Module):
         d, h = config.attention_dim, hidden_dim
         self.lstm = LSTM(config.word_dim + d, h, batch_first=True)
         self.first = nn.Linear(d, 2 * h)  # the state before the first word
-        looks = config.attention != "none"
-        self.query = nn.Linear(h, d) if looks else None
+        attends = config.attention != "none"
+        self.query = nn.Linear(h, d) if attends else None
         self.sentinel = nn.Linear(h, d) if config.attention == "adaptive" else None
-        self.merge = nn.Linear(h + d if looks else h, config.word_dim)
+        self.merge = nn.Linear(h + d if attends else h, config.word_dim)
         self.dropout = nn.Dropout(config.dropout)
         self.rectify = nn.ReLU()
 
@@ -105,25 +105,25 @@ class Decoder(nn.Module):
         return hidden, cell
 
     def forward(
-        self, words: Tensor, look: ProjectedImage, owner: Tensor
+        self, words: Tensor, image: ProjectedImage, owner: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """Read whole captions at once.
 
         Args:
             words: embedded, (R, T, word_dim).
-            look: the pictures.
+            image: the pictures.
             owner: (R,) int64, which picture each caption is about.
 
         Returns:
             What each next word is read from (R, T, word_dim), and the attention (R, T, N).
         """
-        summary = look.summary[owner]
+        summary = image.summary[owner]
         hidden, cell = (part.unsqueeze(0).contiguous() for part in self.start(summary))
         inputs = torch.cat([words, summary.unsqueeze(1).expand(-1, words.shape[1], -1)], dim=2)
         states, _ = self.lstm(inputs, (hidden, cell))
-        return self.read(self.dropout(states), look.cells[owner])
+        return self.attend(self.dropout(states), image.cells[owner])
 
-    def read(self, states: Tensor, cells: Tensor) -> tuple[Tensor, Tensor | None]:
+    def attend(self, states: Tensor, cells: Tensor) -> tuple[Tensor, Tensor | None]:
         """States (R, T, H) that look at cells (R, N, d): what the words are read from, where."""
         if self.query is None:
             return torch.tanh(self.merge(states)), None
@@ -133,7 +133,7 @@ class Decoder(nn.Module):
             attention = scores.softmax(dim=-1)
             seen = attention @ cells
         else:
-            known = self.rectify(self.sentinel(states))  # what needs no look, (R, T, d)
+            known = self.rectify(self.sentinel(states))  # what needs no image, (R, T, d)
             blind = (query * known).sum(-1, keepdim=True)
             shares = torch.cat([scores, blind], dim=-1).softmax(dim=-1)
             attention = shares[..., :-1]
@@ -215,18 +215,18 @@ class Captioner(nn.Module):
         grid: Grid = self.encoder(pixels)
         return grid.normalised(self.encoder.widths)
 
-    def look(self, cells: Tensor) -> ProjectedImage:
+    def project_image(self, cells: Tensor) -> ProjectedImage:
         """Cells (B, N, C), as `encode` returns them -> what the decoders see."""
         seen = self.dropout(self.rectify(self.see_cells(cells)))
         return ProjectedImage(seen, self.dropout(self.rectify(self.see_all(cells.mean(dim=1)))))
 
     def forward(
-        self, look: ProjectedImage, ids: Tensor, owner: Tensor, direction: int = 0
+        self, image: ProjectedImage, ids: Tensor, owner: Tensor, direction: int = 0
     ) -> CaptionerOutput:
         """Score every word of given captions, all at once.
 
         Args:
-            look: the pictures.
+            image: the pictures.
             ids: (R, T) int64, captions without the end, padded on the right with `Vocab.PAD`; for
                 direction 1, reversed.
             owner: (R,) int64, which picture each caption is about.
@@ -235,38 +235,38 @@ class Captioner(nn.Module):
         Returns:
             Logits (R, T + 1, V), of the words and the end, and the attention (R, T + 1, N).
         """
-        read, attention = self.read(look, ids, owner, direction)
-        return CaptionerOutput(self.logits(read), attention)
+        hidden_states, attention = self.hidden_states(image, ids, owner, direction)
+        return CaptionerOutput(self.logits(hidden_states), attention)
 
-    def read(
-        self, look: ProjectedImage, ids: Tensor, owner: Tensor, direction: int = 0
+    def hidden_states(
+        self, image: ProjectedImage, ids: Tensor, owner: Tensor, direction: int = 0
     ) -> tuple[Tensor, Tensor | None]:
         """Run the decoder up to the logits: what each word is predicted from (R, T + 1,
         word_dim), and attention.
         """
         begun = torch.cat([torch.full_like(ids[:, :1], self.end), ids], dim=1)
-        read, attention = self.decoders[direction](self.embed(begun), look, owner)
-        return self.dropout(read), attention
+        hidden_states, attention = self.decoders[direction](self.embed(begun), image, owner)
+        return self.dropout(hidden_states), attention
 
     def embed(self, ids: Tensor) -> Tensor:
         """Word numbers (...) -> (..., word_dim)."""
         scaled = self.embedding(ids) * self.config.word_dim**0.5
         return torch.as_tensor(self.dropout(scaled))
 
-    def logits(self, read: Tensor) -> Tensor:
+    def logits(self, hidden_states: Tensor) -> Tensor:
         """What a word is read from (..., word_dim) -> (..., V)."""
         weight = self.embedding.weight if self.config.tied else self.say.weight
-        return F.linear(read, weight, self.say.bias)
+        return F.linear(hidden_states, weight, self.say.bias)
 
-    def silent(self) -> Tensor:
+    def special_token_mask(self) -> Tensor:
         """What to add to logits so that padding and unknown are never said, (V,)."""
         added = torch.zeros(self.config.num_words, device=self.say.bias.device)
         added[[Vocab.PAD, Vocab.UNK]] = -torch.inf
         return added
 
-    def stepper(self, look: ProjectedImage, direction: int = 0) -> LstmStepper:
+    def stepper(self, image: ProjectedImage, direction: int = 0) -> LstmStepper:
         """For `vqa.models.decoding`."""
-        return LstmStepper(self, look, direction)
+        return LstmStepper(self, image, direction)
 
 
 def mirror(lengths: Tensor, size: int) -> Tensor:
@@ -284,19 +284,19 @@ def reverse(ids: Tensor) -> Tensor:
 class LstmStepper:
     """A captioner's LSTM word by word: `nn.LSTM` called for single steps is eight times slower."""
 
-    def __init__(self, model: Captioner, look: ProjectedImage, direction: int) -> None:
-        self.model, self.look = model, look
+    def __init__(self, model: Captioner, image: ProjectedImage, direction: int) -> None:
+        self.model, self.image = model, image
         self.decoder = cast(Decoder, model.decoders[direction])
         w_input, w_state, *biases = self.decoder.lstm.all_weights[0]
         split = model.config.word_dim
         self.from_word, self.from_state = w_input[:, :split].t(), w_state.t()
         # What the picture gives to the gates is the same at every step.
-        self.from_picture = F.linear(look.summary, w_input[:, split:], biases[0] + biases[1])
-        self.silent = model.silent()
+        self.from_picture = F.linear(image.summary, w_input[:, split:], biases[0] + biases[1])
+        self.special_token_mask = model.special_token_mask()
 
     def start(self, width: int) -> State:
         """Hidden and cell, (B, width, H) each."""
-        hidden, cell = self.decoder.start(self.look.summary)
+        hidden, cell = self.decoder.start(self.image.summary)
         return hidden.unsqueeze(1).expand(-1, width, -1), cell.unsqueeze(1).expand(-1, width, -1)
 
     def step(self, words: Tensor, state: State) -> tuple[Tensor, State]:
@@ -306,5 +306,5 @@ class LstmStepper:
         enter, forget, content, leave = (gates + hidden @ self.from_state).chunk(4, dim=-1)
         cell = forget.sigmoid() * cell + enter.sigmoid() * content.tanh()
         hidden = leave.sigmoid() * cell.tanh()
-        read, _ = self.decoder.read(hidden, self.look.cells)
-        return self.model.logits(read) + self.silent, (hidden, cell)
+        merged, _ = self.decoder.attend(hidden, self.image.cells)
+        return self.model.logits(merged) + self.special_token_mask, (hidden, cell)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vqa.preprocessing.question_text import stem
 from vqa.preprocessing.vocabulary import Vocab
 
-LEAST, MOST = -4.0, 6.0  # standard deviations: a word speaks no quieter and no louder
+ZSCORE_MIN, ZSCORE_MAX = -4.0, 6.0  # standard deviations: a word speaks no quieter and no louder
 
 
 class ConceptDetector(nn.Module):
@@ -51,7 +51,7 @@ class ConceptDetector(nn.Module):
         """Cells (B, N, C) -> log-odds (B, W) that each concept is in the picture."""
         return _any_cell(self.detect(self._meet(cells)), dim=1)
 
-    def surprise(self, cells: Tensor, ids: Tensor, owner: Tensor) -> Tensor:
+    def concept_zscores(self, cells: Tensor, ids: Tensor, owner: Tensor) -> Tensor:
         """How much better the words of questions fit their picture than they usually do.
 
         Args:
@@ -69,7 +69,7 @@ class ConceptDetector(nn.Module):
         scores = self.detect.weight[known] @ self._meet(cells)[owner].transpose(1, 2)
         odds = _any_cell(scores, dim=2) + self.detect.bias[known]
         found = (odds - self.usual[known]) / self.spread[known]
-        return torch.where(places < 0, 0.0, found.clamp(LEAST, MOST))
+        return torch.where(places < 0, 0.0, found.clamp(ZSCORE_MIN, ZSCORE_MAX))
 
     def _meet(self, cells: Tensor) -> Tensor:
         cells = cells[..., : self.project.in_features]

@@ -169,7 +169,7 @@ class EmojiModel(nn.Module):
             )
         return torch.as_tensor(vectors * known.unsqueeze(-1))
 
-    def read(self, vectors: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def text_features(self, vectors: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Read texts.
 
         Args:
@@ -201,7 +201,7 @@ class EmojiModel(nn.Module):
         return torch.as_tensor(states)
 
     def logits(self, seen: Tensor, head: str) -> Tensor:
-        """What `read` returns first -> logits (B, labels) of a head, uncalibrated."""
+        """What `text_features` returns first -> logits (B, labels) of a head, uncalibrated."""
         deep = seen[:, : seen.shape[1] - self.wide_dim]
         logits = torch.as_tensor(self.heads[head](self.dropout(deep)))
         if not self.wide_dim:
@@ -213,7 +213,7 @@ class EmojiModel(nn.Module):
 
     def forward(self, phrases: Phrases, head: str) -> tuple[Tensor, Tensor]:
         """Texts -> logits (B, labels) of a head, uncalibrated, and weights of the words (B, T)."""
-        seen, weights = self.read(self.embed(phrases), phrases.lengths)
+        seen, weights = self.text_features(self.embed(phrases), phrases.lengths)
         return self.logits(seen, head), weights
 
     def probabilities(self, logits: Tensor, head: str) -> Tensor:

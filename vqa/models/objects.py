@@ -23,7 +23,7 @@ from vqa.models.encoder import Encoder, EncoderConfig
 NAMES = "objects"  # key of the classes in vocab.json
 RARE = 0.01  # score everywhere before anything is learnt
 UNIT = 0.1  # distances are multiples of this share of the picture
-MOST = 100  # objects that are read from a picture
+MAX_OBJECTS = 100  # objects that are read from a picture
 
 
 @dataclass(frozen=True)
@@ -134,12 +134,12 @@ def decode(maps: ObjectMaps, min_score: float = 0.1) -> list[Boxes]:
         min_score: of a peak.
 
     Returns:
-        The boxes of each picture, best first, `MOST` at most; a class at a time no two are the
+        The boxes of each picture, best first, `MAX_OBJECTS` at most; of one class no two are the
         same.
     """
     scores = peaks(maps.logits)
     height, width = scores.shape[-2:]
-    best, index = scores.flatten(1).topk(min(MOST, scores[0].numel()), dim=1)
+    best, index = scores.flatten(1).topk(min(MAX_OBJECTS, scores[0].numel()), dim=1)
     labels, cells = index // (height * width), index % (height * width)
     x, y = (cells % width + 0.5) / width, (cells // width + 0.5) / height
     sides = maps.distances.flatten(2).gather(2, cells.unsqueeze(1).expand(-1, 4, -1))

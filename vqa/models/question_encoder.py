@@ -11,7 +11,7 @@ from vqa.models.recurrent import LSTM
 from vqa.preprocessing.vocabulary import Vocab
 
 
-class Read(NamedTuple):
+class EncodedQuestions(NamedTuple):
     """Questions that are read, one row each."""
 
     vector: Tensor  # (Q, H)
@@ -19,9 +19,9 @@ class Read(NamedTuple):
     words: Tensor  # (Q, T, H), what each word adds to the vector
     ids: Tensor  # (Q, T) int64
 
-    def expand(self, count: int) -> Read:
+    def expand(self, count: int) -> EncodedQuestions:
         """One question, so many times."""
-        return Read(*(part.expand(count, *part.shape[1:]) for part in self))
+        return EncodedQuestions(*(part.expand(count, *part.shape[1:]) for part in self))
 
 
 class QuestionEncoder(nn.Module):
@@ -34,7 +34,7 @@ class QuestionEncoder(nn.Module):
         self.importance = nn.Linear(word_dim + hidden_dim, 1)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, ids: Tensor) -> Read:
+    def forward(self, ids: Tensor) -> EncodedQuestions:
         """Encode questions.
 
         Args:
@@ -49,4 +49,4 @@ class QuestionEncoder(nn.Module):
         scores = self.importance(torch.cat([words, states], dim=-1)).squeeze(-1)
         weights = scores.masked_fill(ids == Vocab.PAD, float("-inf")).softmax(dim=1)
         added = weights.unsqueeze(-1) * states
-        return Read(self.dropout(added.sum(dim=1)), weights, added, ids)
+        return EncodedQuestions(self.dropout(added.sum(dim=1)), weights, added, ids)

@@ -43,7 +43,7 @@ class AnswerPipeline(ABC):
         self.lock = threading.RLock()  # its own thread may ask again, from `progress`
 
     @abstractmethod
-    def look(self, pixels: Tensor, question: str, *, k: int = 5) -> Answer:
+    def answer_pixels(self, pixels: Tensor, question: str, *, k: int = 5) -> Answer:
         """Answer one question about pixels (1, 3, S, S) in [0, 1]; errors as of `answer`."""
 
     @abstractmethod
@@ -74,7 +74,7 @@ class AnswerPipeline(ABC):
             BadImage: if the picture cannot be read.
             BadText: if the question is empty or too long.
         """
-        return self.look(self.pixels(picture), question, k=k)
+        return self.answer_pixels(self.pixels(picture), question, k=k)
 
     def answer_batch(
         self, pictures: Sequence[images.Source], questions: Sequence[Sequence[str]], *, k: int = 5
@@ -95,7 +95,7 @@ class AnswerPipeline(ABC):
         """
         squares = map(self.pixels, pictures)
         return [
-            [self.look(pixels, question, k=k) for question in asked]
+            [self.answer_pixels(pixels, question, k=k) for question in asked]
             for pixels, asked in zip(squares, questions, strict=True)
         ]
 
@@ -122,7 +122,9 @@ class AnswerPipeline(ABC):
         marks = torch.from_numpy(hidden != 0).float()[None, None]
         mask = F.interpolate(marks, size=pixels.shape[-2:], mode="nearest-exact")
         covered = torch.where(mask > 0, pixels.mean(dim=(2, 3), keepdim=True), pixels)
-        return WhatIf(before, self.look(covered, question, k=k), float(mask.mean()), covered)
+        return WhatIf(
+            before, self.answer_pixels(covered, question, k=k), float(mask.mean()), covered
+        )
 
     def pixels(self, picture: images.Source) -> Tensor:
         """A picture as the model sees it, (1, 3, S, S) in [0, 1]: squashed to its square.
@@ -203,7 +205,7 @@ class GridAnswerPipeline(AnswerPipeline):
         answers = iter(self._ask(self._eyes.grids(pictures), flat, ids, owners, k))
         return [[next(answers) for _ in asked] for asked in questions]
 
-    def look(self, pixels: Tensor, question: str, *, k: int = 5) -> Answer:
+    def answer_pixels(self, pixels: Tensor, question: str, *, k: int = 5) -> Answer:
         """Answer one question about pixels (1, 3, S, S) in [0, 1]."""
         ids = self.network.question_ids(question)
         with self.lock, torch.inference_mode():

@@ -97,7 +97,7 @@ class CaptionPipeline:
             raise ValueError(f"temperature is {temperature}; it can be 0, or 0.01 to 10")
         model = self.captioner
         with self.lock, torch.inference_mode():
-            look = model.look(grid.cells)
+            look = model.project_image(grid.cells)
             if temperature:
                 found = caption_search.draw(
                     model,

@@ -74,7 +74,7 @@ class EmojiPipeline:
         Raises:
             ValueError: if there is no such head.
         """
-        head = self.check(head)
+        head = self.check_head(head)
         found: list[Feeling | None] = [None] * len(texts)
         for begin in range(0, len(texts), _SORTED):
             part = [text[:MAX_CHARACTERS] for text in texts[begin : begin + _SORTED]]
@@ -109,7 +109,7 @@ class EmojiPipeline:
         Raises:
             ValueError: if there is no such head.
         """
-        return EmojiScorer(self.model, self.check(head)).eval()
+        return EmojiScorer(self.model, self.check_head(head)).eval()
 
     def vectors(self, text: str) -> Tensor:
         """The vectors of a text's words, (1, T, D), T at least 1."""
@@ -133,7 +133,7 @@ class EmojiPipeline:
             BadText: if the text has no word or is too long, or the label is none of the head's.
             ValueError: if there is no such head.
         """
-        head = self.check(head)
+        head = self.check_head(head)
         found, labels = self.emoji(text, head), self.model.labels[head]
         if not found.word_weights:
             raise BadText("There is no word in the text: type some.")
@@ -141,7 +141,7 @@ class EmojiPipeline:
             raise BadText(f'"{label}" is none of the labels: {", ".join(labels)}.')
         return self.scorer(head), self.vectors(text), labels.index(wanted)
 
-    def check(self, head: str | None) -> str:
+    def check_head(self, head: str | None) -> str:
         """A head by its name, the first by None.
 
         Raises:

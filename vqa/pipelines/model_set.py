@@ -110,7 +110,7 @@ class ModelSet:
         ]
         return cls.of(parts)
 
-    def now(self: L) -> L:
+    def snapshot(self: L) -> L:
         """A set that keeps the models of this moment, for several calls about one picture."""
         return self.of(self.parts)
 

@@ -15,7 +15,7 @@ from vqa.errors import BadData
 from vqa.pipelines.emoji import EmojiPipeline
 from vqa.preprocessing.tweet_tokenizer import tokenize
 
-MOST = 20_000  # texts that are remembered
+MAX_TEXTS = 20_000  # texts that are remembered
 
 
 class Neighbour(NamedTuple):
@@ -32,7 +32,7 @@ class Neighbours:
     Args:
         feeler: reads them.
         texts: those of each set of labels, with the labels' names.
-        seed: of which are remembered, if there are more than `MOST`.
+        seed: of which are remembered, if there are more than `MAX_TEXTS`.
 
     Raises:
         BadData: if none of them has a label.
@@ -42,7 +42,7 @@ class Neighbours:
         self, emoji_pipeline: EmojiPipeline, texts: Mapping[str, Texts], seed: int = 0
     ) -> None:
         rows = [(r.text, t.name_of(r.labels[0])) for t in texts.values() for r in t if r.labels]
-        order = np.random.default_rng(seed).permutation(len(rows))[:MOST]
+        order = np.random.default_rng(seed).permutation(len(rows))[:MAX_TEXTS]
         self.rows = [rows[place] for place in order]
         if not self.rows:
             raise BadData("none of the sentences has a label")
@@ -71,7 +71,7 @@ def read(emoji_pipeline: EmojiPipeline, texts: list[str]) -> torch.Tensor:
     model = emoji_pipeline.model
     phrases = model.phrases([tokenize(text) for text in texts])
     with emoji_pipeline.lock, torch.inference_mode():
-        seen, _ = model.read(model.embed(phrases), phrases.lengths)
+        seen, _ = model.text_features(model.embed(phrases), phrases.lengths)
     return F.normalize(seen, dim=1)
 
 

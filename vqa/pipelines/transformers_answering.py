@@ -19,11 +19,11 @@ from vqa.errors import BadCheckpoint, BadText, one_line
 from vqa.models import TRANSFORMERS, Answer
 from vqa.pipelines.answering import AnswerPipeline
 from vqa.preprocessing import images
-from vqa.preprocessing.question_text import check
+from vqa.preprocessing.question_text import clean_question
 from vqa.scorers.vilt_blip import BlipScorer, Lens, PictureScorer, ViltScorer
 
 WORDS = ("tokenizer.json", "vocab.txt")  # one of them has to be there
-LONGEST = 10  # tokens of a written answer
+MAX_ANSWER_TOKENS = 10  # tokens of a written answer
 FEWEST = 5  # answers that are looked for at least, so that the likeliest of a few and of more agree
 
 
@@ -101,7 +101,7 @@ class TransformersAnswerPipeline(AnswerPipeline):
             raise BadCheckpoint(f"{folder}: {'; '.join(problems[:5])}")
         return made
 
-    def look(self, pixels: Tensor, question: str, *, k: int = 5) -> Answer:
+    def answer_pixels(self, pixels: Tensor, question: str, *, k: int = 5) -> Answer:
         """Answer one question about pixels (1, 3, S, S) in [0, 1]."""
         scorer = self._scorer(question, pixels, k)
         with self.lock, torch.inference_mode():
@@ -132,7 +132,7 @@ class TransformersAnswerPipeline(AnswerPipeline):
     def _ids(self, question: str) -> Tensor:
         """A question's tokens (1, T)."""
         most = self.text.max_position_embeddings
-        ids = self.tokenizer(check(question), return_tensors="pt").input_ids
+        ids = self.tokenizer(clean_question(question), return_tensors="pt").input_ids
         if ids.shape[1] > most:
             raise BadText(
                 f"The question has {ids.shape[1]} tokens and the limit is {most}: "
@@ -144,7 +144,7 @@ class TransformersAnswerPipeline(AnswerPipeline):
         """Score the answers that BLIP writes for a picture, each answer once."""
         end = self.text.sep_token_id
         with self.lock, torch.no_grad():
-            rows = self._write(reader.read(pixels)[0], count, end)
+            rows = self._write(reader.encode_question(pixels)[0], count, end)
         found: dict[str, list[int]] = {}
         for row in rows:
             said = row[1 : row.index(end, 1) if end in row[1:] else None]
@@ -162,7 +162,7 @@ class TransformersAnswerPipeline(AnswerPipeline):
             encoder_attention_mask=torch.ones(question.shape[:2], dtype=torch.long),
             eos_token_id=end,
             pad_token_id=self.text.pad_token_id,
-            max_new_tokens=LONGEST,
+            max_new_tokens=MAX_ANSWER_TOKENS,
             num_beams=count,
             num_return_sequences=count,
             do_sample=False,

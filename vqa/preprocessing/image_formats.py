@@ -32,13 +32,13 @@ _PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _TIFF_SIZES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4)  # bytes a value, by the tag's type
 
 
-def kind(data: bytes) -> str:
+def detect_format(data: bytes) -> str:
     """A file's Pillow format in capitals, or what it is instead, in words."""
     fits = (name for start, name in _STARTS.items() if re.match(start, data[:1024], re.DOTALL))
     return next(fits, "of no known kind")
 
 
-def bare_png(data: bytes) -> bytes:
+def strip_png_chunks(data: bytes) -> bytes:
     """Keep the chunks that make the (first) picture; Pillow refuses files over their texts.
 
     Raises:

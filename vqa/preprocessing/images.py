@@ -171,7 +171,7 @@ def _open(raw: bytes | Image.Image) -> tuple[Image.Image, int]:
 
 def _open_file(data: bytes) -> Image.Image:
     """Choose the one decoder by the first bytes, and refuse what is cut short."""
-    kind = image_formats.kind(data)
+    kind = image_formats.detect_format(data)
     if not kind.isupper():
         raise BadImage(f"The file is {kind}: give a photo, as a JPEG, PNG, WebP or the like.")
     if kind == "HEIF" and kind not in Image.OPEN:  # pillow-heif adds it, if the program asks
@@ -179,7 +179,7 @@ def _open_file(data: bytes) -> Image.Image:
         raise BadImage(f"The file is a HEIC photo: {do}.")
     if kind == "TIFF":
         image_formats.check_tiff(data)
-    stream = BytesIO(image_formats.bare_png(data) if kind == "PNG" else data)
+    stream = BytesIO(image_formats.strip_png_chunks(data) if kind == "PNG" else data)
     image = Image.open(stream, formats=[kind])
     if kind == "JPEG" and data.rfind(b"\xff\xd9", stream.tell()) < 0:
         raise EOFError("it is cut short")

@@ -21,7 +21,7 @@ _APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\uff07`", "'"))
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)+|[^\W_]+|'(?:s|t|re|ve|ll|d|m)\b")
 
 
-def check(text: str | None) -> str:
+def clean_question(text: str | None) -> str:
     """Return a question fit to be asked and shown.
 
     Markup and links are text like any other; whoever shows them must not render them.
@@ -58,7 +58,7 @@ def tokenize(text: str) -> list[str]:
     Clitics stand alone: "What's that?" gives `what`, `'s`, `that`.
 
     Args:
-        text: a question, as `check` returns it or raw.
+        text: a question, as `clean_question` returns it or raw.
 
     Returns:
         The tokens in order. A text without any word is its own token, so that only a blank text

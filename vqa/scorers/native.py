@@ -63,7 +63,7 @@ class AnswerScorer(QuestionScorer):
             read = self.answerer.question(self.ids)
         grid, count = self.answerer.encode(pixels), len(pixels)
         owner = torch.arange(count, device=pixels.device)
-        return grid, self.answerer.look(grid.cells, read.expand(count), owner)
+        return grid, self.answerer.score_encoded(grid.cells, read.expand(count), owner)
 
 
 class CaptionScorer(nn.Module):
@@ -119,7 +119,7 @@ class CaptionScorer(nn.Module):
     def _score(self, pixels: Tensor) -> tuple[Grid, caption_search.Scored]:
         grid, count = self.captioner.encode(pixels), len(pixels)
         owner = torch.arange(count, device=pixels.device)
-        look = self.captioner.look(grid.cells)
+        look = self.captioner.project_image(grid.cells)
         return grid, caption_search.score(self.captioner, look, self.ids.expand(count, -1), owner)
 
 
@@ -213,4 +213,4 @@ class EmojiScorer(nn.Module):
     def forward(self, vectors: Tensor) -> Tensor:
         """Vectors (B, T, D) of texts of one length -> logits (B, labels), uncalibrated."""
         lengths = torch.full((len(vectors),), vectors.shape[1], device=vectors.device)
-        return self.model.logits(self.model.read(vectors, lengths)[0], self.head)
+        return self.model.logits(self.model.text_features(vectors, lengths)[0], self.head)

@@ -57,15 +57,17 @@ class PictureScorer(QuestionScorer, ABC):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels (B, 3, S, S) in [0, 1] -> scores (B, K)."""
-        return self.look(pixels)[0]
+        return self.scores_and_attention(pixels)[0]
 
     def attention(self, pixels: Tensor) -> Tensor:
         """Pixels (B, 3, S, S) -> (B, 1, h, w), each sums to 1: the mean of the heads."""
-        found = self.look(pixels, attend=True)[1].clamp(min=0)
+        found = self.scores_and_attention(pixels, attend=True)[1].clamp(min=0)
         return (found / found.sum((1, 2), keepdim=True)).unsqueeze(1)
 
     @abstractmethod
-    def look(self, pixels: Tensor, *, attend: bool = False) -> tuple[Tensor, Tensor]:
+    def scores_and_attention(
+        self, pixels: Tensor, *, attend: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Pixels -> scores (B, K), and if asked for attention (B, h, w) >= 0."""
 
     def _through(self, tokens: Tensor, height: int, width: int) -> Tensor:
@@ -77,7 +79,9 @@ class PictureScorer(QuestionScorer, ABC):
 class ViltScorer(PictureScorer):
     """The logits of ViLT's labels."""
 
-    def look(self, pixels: Tensor, *, attend: bool = False) -> tuple[Tensor, Tensor]:
+    def scores_and_attention(
+        self, pixels: Tensor, *, attend: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Run the network's parts by hand, for its own forward shuffles the patches."""
         network: Any = self.network
         vilt, count = network.vilt, len(pixels)
@@ -91,9 +95,12 @@ class ViltScorer(PictureScorer):
             places = F.interpolate(places, (height, width), mode="bilinear", align_corners=True)
         seen = (patches + places).flatten(2).transpose(1, 2)
         seen = torch.cat([(embed.cls_token + first).expand(count, -1, -1), seen], dim=1)
-        read = embed.text_embeddings(input_ids=self.ids.expand(count, -1))
+        question = embed.text_embeddings(input_ids=self.ids.expand(count, -1))
         kinds = embed.token_type_embeddings.weight
-        hidden, words = torch.cat([read + kinds[0], seen + kinds[1]], dim=1), read.shape[1]
+        hidden, words = (
+            torch.cat([question + kinds[0], seen + kinds[1]], dim=1),
+            question.shape[1],
+        )
         *layers, last = vilt.encoder.layer
         for layer in layers:
             hidden = layer(hidden)[0]
@@ -130,10 +137,12 @@ class BlipScorer(PictureScorer):
         """Log probabilities (B, K) -> probabilities of writing just these (B, K)."""
         return scores.exp()
 
-    def look(self, pixels: Tensor, *, attend: bool = False) -> tuple[Tensor, Tensor]:
+    def scores_and_attention(
+        self, pixels: Tensor, *, attend: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Run the network; attention is that of the question's words to the image tokens."""
         network: Any = self.network
-        question, looked = self.read(pixels, attend=attend)
+        question, looked = self.encode_question(pixels, attend=attend)
         count, known = len(pixels), self.tokens >= 0
         start = torch.full_like(self.tokens[:, :1], network.decoder_start_token_id)
         begun = torch.cat([start, self.tokens[:, :-1].clamp(min=0)], dim=1)
@@ -147,7 +156,7 @@ class BlipScorer(PictureScorer):
         scores = (picked.squeeze(2) * known.repeat(count, 1)).sum(1).view(count, each)
         return scores, looked
 
-    def read(self, pixels: Tensor, *, attend: bool = False) -> tuple[Tensor, Tensor]:
+    def encode_question(self, pixels: Tensor, *, attend: bool = False) -> tuple[Tensor, Tensor]:
         """The question as read before the picture (B, T, D), and the attention (B, h, w)."""
         network: Any = self.network
         normal = (pixels - self.mean) / self.std

@@ -15,7 +15,7 @@ from vqa.pipelines import model_set
 from vqa.pipelines.emoji import EmojiPipeline
 from vqa.pipelines.nearest_texts import Neighbours
 
-LONGEST = 200  # characters of an id; the Hub has shorter ones
+MAX_ID_CHARACTERS = 200  # characters of an id; the Hub has shorter ones
 
 Tell = Callable[[str, int, int], object]  # (what is going on, done, total)
 
@@ -46,12 +46,12 @@ class Loader:
         self._first = [(part.title, part.name, part.folder) for part in engine.parts]
         self._busy = threading.Lock()
 
-    def first(self, place: int) -> str | None:
+    def first(self, model_index: int) -> str | None:
         """The title of the model that a place began with, if it can be loaded again."""
-        title, _, folder = self._first[place]
+        title, _, folder = self._first[model_index]
         return title if folder else None
 
-    def load(self, place: int, name: str, tell: Tell) -> None:
+    def load(self, model_index: int, name: str, tell: Tell) -> None:
         """Replace a model by another one of its kind; if that fails, the old one stays.
 
         Args:
@@ -63,51 +63,51 @@ class Loader:
             BadCheckpoint: saying in one line why the model cannot be loaded, or not now.
         """
         name = name.strip()
-        self._check(name, place)
+        self._check(name, model_index)
         if not self._busy.acquire(blocking=False):
             raise BadCheckpoint("another model is being loaded: try again when it is there")
         try:
-            self._replace(place, name, tell)
+            self._replace(model_index, name, tell)
         finally:
             self._busy.release()
 
-    def _check(self, name: str, place: int) -> None:
+    def _check(self, name: str, model_index: int) -> None:
         """Refuse what may not be loaded, and what is there already: a reload ends explanations."""
         if not self.allow:
             raise BadCheckpoint("no other model may be loaded here")
-        if name in (self.engine.parts[place].title, self.engine.parts[place].name):
+        if name in (self.engine.parts[model_index].title, self.engine.parts[model_index].name):
             raise BadCheckpoint(f"{name!r} is there already")
-        if name == self.first(place):
+        if name == self.first(model_index):
             return
         if not name:
             raise BadCheckpoint("the id is empty: a model of the Hub is called org/name")
-        if len(name) > LONGEST:
+        if len(name) > MAX_ID_CHARACTERS:
             raise BadCheckpoint(f"the id has {len(name):,} characters: no model is called so")
         if not any(fnmatchcase(name, pattern) for pattern in self.allow):
             raise BadCheckpoint(f"{name!r} may not be loaded here, only {', '.join(self.allow)}")
 
-    def _replace(self, place: int, name: str, tell: Tell) -> None:
+    def _replace(self, model_index: int, name: str, tell: Tell) -> None:
         def progress(done: int, total: int) -> None:
             share = f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB"
             tell(f"Downloading {share}", done, total)
 
         tell("Asking the Hub", 0, 1)
-        title, first, folder = self._first[place]
+        title, first, folder = self._first[model_index]
         if name == title and folder:
             name = first
         else:
             folder = pull(name, most=self.most_mb * 10**6, progress=progress)
         tell("Loading it", 0, 1)
-        part = self._load(place, name, folder)
+        part = self._load(model_index, name, folder)
         if self.neighbours and isinstance(part.model, EmojiPipeline):
             tell("Reading the sentences", 0, 1)
             self.neighbours.read_by(part.model)
         tell("Loading it", 1, 1)
-        self.engine.replace(place, part)
+        self.engine.replace(model_index, part)
         gc.collect()  # the old one's memory is wanted now
 
-    def _load(self, place: int, name: str, folder: Path) -> model_set.LoadedModel:
+    def _load(self, model_index: int, name: str, folder: Path) -> model_set.LoadedModel:
         try:
-            return model_set.load_folder(self.engine.parts[place].task, name, folder)
+            return model_set.load_folder(self.engine.parts[model_index].task, name, folder)
         except BadCheckpoint as error:  # where the cache lies is nobody's business
             raise BadCheckpoint(str(error).replace(str(folder), repr(name))) from error

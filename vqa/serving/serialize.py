@@ -10,7 +10,7 @@ import torch
 from vqa.engine import Explanation, TokenExplanation, in_words
 from vqa.models import Answer, Caption, Feeling
 
-SIDE = 14  # cells of a side of a map: enough to see where, and few enough to read
+MAP_CELLS = 14  # cells of a side of a map: enough to see where, and few enough to read
 
 
 def answer(found: Answer) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def caption(found: Caption) -> dict[str, Any]:
 
 
 def explanation(found: Explanation) -> dict[str, Any]:
-    """What a map explains, where it is hot in words, and the map as means of SIDE x SIDE cells."""
+    """What a map explains, where it is hot in words, and its means in MAP_CELLS x MAP_CELLS cells."""
     return {
         "label": found.label,
         "score": found.score,
@@ -53,7 +53,7 @@ def explanation(found: Explanation) -> dict[str, Any]:
 
 
 def gaze(people: np.ndarray) -> dict[str, Any]:
-    """Where people would look, (H, W), in words and as the share of each of SIDE x SIDE cells."""
+    """Where people would look, (H, W), in words and as shares of MAP_CELLS x MAP_CELLS cells."""
     cells = _cells(people)
     return {"looked": in_words(people), "map": _rounded(cells / cells.sum())}
 
@@ -71,7 +71,7 @@ def feeling(found: Feeling, why: TokenExplanation) -> dict[str, Any]:
 
 
 def _cells(values: np.ndarray) -> np.ndarray:
-    means = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(values)[None], SIDE)
+    means = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(values)[None], MAP_CELLS)
     return np.asarray(means[0])
 
 

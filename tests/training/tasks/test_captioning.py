@@ -53,7 +53,7 @@ def plainly(model, cells, batch, smoothing, temperature=1.0):
         caption = [i for i in ids.tolist() if i != Vocab.PAD]
         for direction in range(len(model.decoders)):
             given = caption[::-1] if direction else caption
-            look = model.look(cells[owner : owner + 1])
+            look = model.project_image(cells[owner : owner + 1])
             output = model(look, torch.tensor([given]), torch.tensor([0]), direction)
             shares = (output.logits[0] / temperature).log_softmax(1)
             for place, word in enumerate([*given, model.end]):

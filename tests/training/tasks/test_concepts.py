@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from training.core.config import BadSettings
 from training.data.concept_set import ConceptSet, choose_concepts
-from training.data.extra_annotations import Seen
+from training.data.extra_annotations import PictureLabels
 from training.tasks.concepts import ConceptLoss
 from training.train_vqa import TrainConfig, _read, build, train
 from ui.presenters import answers
@@ -21,7 +21,7 @@ from vqa import checkpoints
 from vqa.engine import Engine
 from vqa.errors import BadData
 from vqa.models import Answerer
-from vqa.models.concept_detector import LEAST, MOST
+from vqa.models.concept_detector import ZSCORE_MAX, ZSCORE_MIN
 from vqa.preprocessing.question_text import stem
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
@@ -51,10 +51,10 @@ def test_words_say_how_much_better_than_usual_they_fit():
     asked = ["is", "it", "a", "square", "shapes", "<unk>"]
     ids = torch.tensor([[model.words.index[word] for word in asked]] * 2 + [[0] * len(asked)])
     with torch.no_grad():
-        odds, found = detector(cells), detector.surprise(cells, ids, torch.tensor([0, 1, 0]))
+        odds, found = detector(cells), detector.concept_zscores(cells, ids, torch.tensor([0, 1, 0]))
         each = detector.detect(torch.tanh(detector.project(cells)))
     torch.testing.assert_close(odds, each.exp().mean(1).log())  # the mean of the cells' odds
-    expected = ((odds - detector.usual) / detector.spread).clamp(LEAST, MOST)
+    expected = ((odds - detector.usual) / detector.spread).clamp(ZSCORE_MIN, ZSCORE_MAX)
     torch.testing.assert_close(found[:2, 3:5], expected[:, :2])  # square, shapes
     assert (found[:2, [0, 1, 2, 5]] == 0).all()
     assert (found[2] == 0).all()  # padding
@@ -84,9 +84,9 @@ def test_the_answer_names_what_fits(tiny_data):
     engine = Engine(model)
     picture = tiny_rows()[0]["image"]["bytes"]
     found = engine.answer(picture, "is it a square, or many circles?")
-    assert found.word_fits == (("square", MOST),)  # it does not know the word circles
+    assert found.word_fits == (("square", ZSCORE_MAX),)  # it does not know the word circles
     fits = {
-        (("square", MOST),): 'This picture fits "square" better than most do.',
+        (("square", ZSCORE_MAX),): 'This picture fits "square" better than most do.',
         (("dog", 2.0), ("cat", -1.5), ("sky", 0.2)): (
             'This picture fits "dog" better than most do, and "cat" worse.'
         ),
@@ -99,7 +99,7 @@ def test_the_answer_names_what_fits(tiny_data):
 
 
 def seen(*said, objects=None):
-    return Seen(frozenset(said) or None, objects and frozenset(objects))
+    return PictureLabels(frozenset(said) or None, objects and frozenset(objects))
 
 
 def test_concepts_are_what_captions_of_many_pictures_name():

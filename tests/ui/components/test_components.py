@@ -73,7 +73,7 @@ def test_every_example_is_installed_and_has_questions_that_can_be_asked(example)
     assert min(load(example.path).size) >= 300
     assert len(example.questions) == 3
     for question in example.questions:
-        assert question_text.check(question) == question
+        assert question_text.clean_question(question) == question
     assert decode(example.thumbnail()).size == (160, 120)
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from ui.components import examples
 from ui.presenters import answers, conversation
-from ui.presenters.conversation import MOST, PICTURE, Conversation, Pending
+from ui.presenters.conversation import MAX_TURNS, PICTURE, Conversation, Pending
 from ui.presenters.router import ANSWERER, CAPTIONER, FEELINGS, GAZE
 from ui.sections import chat, evidence_panel, export, whatif, why
 from ui.tabs import ask
@@ -58,7 +58,9 @@ def asked(engine, path, *questions, talk=None):
     """The talk after some questions."""
     talk = talk or Conversation()
     for question in questions:
-        talk = conversation.go_on(engine, replace(talk, pending=Pending(path, question)))
+        talk = conversation.continue_conversation(
+            engine, replace(talk, pending=Pending(path, question))
+        )
     return talk
 
 
@@ -75,7 +77,7 @@ def test_a_new_picture_is_a_turn_before_its_answer(engine):
     assert kinds(talk) == [PICTURE, ANSWERER]
     assert talk.pending is None
     assert talk.turn.question == "is it a square?"
-    assert conversation.go_on(engine, talk) is talk
+    assert conversation.continue_conversation(engine, talk) is talk
 
 
 def test_a_second_question_is_about_the_same_picture_and_another_picture_is_labelled(engine):
@@ -144,13 +146,13 @@ def test_the_chips_are_what_nobody_asked_yet(engine):
 def test_at_most_so_many_turns_are_kept_and_it_is_said(engine):
     talk = asked(engine, CAT, "what color is it?")
     assert chat.note(talk) == ""
-    for _ in range(MOST):
+    for _ in range(MAX_TURNS):
         talk = talk.add(talk.turns[-1])
-    assert len(talk.turns) == MOST
+    assert len(talk.turns) == MAX_TURNS
     assert talk.turn is talk.turns[-1]
     assert chat.note(talk) == "Only the last 30 turns are kept."
     weight = sum(len(turn.thumb) + turn.grounds.map.nbytes for turn in talk.turns)
-    assert weight < MOST * 40_000
+    assert weight < MAX_TURNS * 40_000
 
 
 def test_nothing_that_a_visitor_or_a_model_said_is_markup():
@@ -170,9 +172,9 @@ def test_nothing_that_a_visitor_or_a_model_said_is_markup():
 
 @pytest.mark.parametrize("question", [MARKUP, "a < b & c", "what color is it?"])
 def test_an_edited_message_comes_back_as_it_was_typed(question):
-    assert question_text.check(chat.safe(question_text.check(question))) == question_text.check(
-        question
-    )
+    assert question_text.clean_question(
+        chat.safe(question_text.clean_question(question))
+    ) == question_text.clean_question(question)
 
 
 def test_an_edit_takes_the_later_turns_with_it(engine, tab):
@@ -183,7 +185,7 @@ def test_an_edit_takes_the_later_turns_with_it(engine, tab):
     assert kinds(before) == [PICTURE]
     assert before.pending == Pending(CAT, "how many shapes are there?")
     assert values[tab.asking.picture] == values[tab.asking.path] == CAT
-    after = conversation.go_on(engine, before)
+    after = conversation.continue_conversation(engine, before)
     assert [turn.question for turn in after.turns] == ["Cat", "how many shapes are there?"]
     assert chat.WHY in chat.chips_of(after)
 

@@ -88,7 +88,7 @@ def test_a_caption_invites_questions_about_what_it_names(caption, first, also):
     found = suggestions.questions(caption)
     assert found[0] == first
     assert also in found
-    assert 1 < len(found) <= suggestions.MOST
+    assert 1 < len(found) <= suggestions.MAX_QUESTIONS
     assert len(set(found)) == len(found)
 
 
@@ -107,7 +107,7 @@ def test_a_caption_that_names_nothing_known_invites_nothing():
 @pytest.mark.parametrize("caption", ["a boy and a dog in the water with a red ball", "two cars"])
 def test_what_is_suggested_can_be_asked(caption):
     for question in suggestions.questions(caption):
-        assert question_text.check(question) == question
+        assert question_text.clean_question(question) == question
         assert router.route(question, ALL).to == ANSWERER
 
 

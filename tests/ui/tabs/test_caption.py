@@ -85,7 +85,7 @@ def decode(uri):
 
 def maps_of(caption, label=""):
     picture = answers.shrink(Image.new("RGB", (40, 30)))
-    return captions.drawn(picture, caption, captions.looks(caption), label)
+    return captions.drawn(picture, caption, captions.attention_maps(caption), label)
 
 
 def test_a_caption_is_told_word_by_word():

@@ -22,7 +22,7 @@ from vqa.errors import BadData
 READ = """
 import json, sys
 from vqa.data.image_dataset import open_rows
-rows = open_rows("org/shapes", sys.argv[1], needs=sys.argv[2], streaming=True)
+rows = open_rows("org/shapes", sys.argv[1], required=sys.argv[2], streaming=True)
 found = [rows[place] for place in map(int, sys.argv[3:])]
 print(json.dumps([len(rows), [[row.image_id, row.image.hex()] for row in found]]))
 """

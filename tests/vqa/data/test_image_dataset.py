@@ -291,14 +291,14 @@ def test_captions_are_read_from_one_column_of_lists_or_several_of_texts(
     records = [{"image": image, "image_id": "a", **columns}]
     if all(value is None for value in columns.values()):  # a column of nothing has no type
         records.append({"image": image, "image_id": "b", **dict.fromkeys(columns, "x")})
-    rows = open_rows(write(tmp_path / "a.parquet", records), needs="caption")
+    rows = open_rows(write(tmp_path / "a.parquet", records), required="caption")
     assert rows[0] == ImageRecord("a", PICTURE, (), expected)
 
 
 def test_questions_and_captions_of_one_picture_are_read_together(tmp_path):
     path = write(tmp_path / "a.parquet", [record(captions=["a square"], captioned_by="somebody")])
     for needs in ("question", "caption", "image"):
-        (row,) = open_rows(path, needs=needs)
+        (row,) = open_rows(path, required=needs)
         assert row.captions == ("a square",)
         assert row.questions[0].text == "what is it?"
 
@@ -311,7 +311,7 @@ def test_an_image_folder_groups_its_captions_by_picture(tmp_path, name):
         {"file_name": "b.png", "captions": ["four", "five"], "question": "how many?"},
     ]
     folder = write_folder(tmp_path / "photos", entries, name)
-    first, second = open_rows(folder, needs="caption")
+    first, second = open_rows(folder, required="caption")
     asked = (Question("", 0, "how many?", None, (), ""),)
     assert first == ImageRecord(5, b"", asked, ("one", "four", "five"))
     assert second == ImageRecord("a.png", PICTURE, (), ("two", "three"))
@@ -323,35 +323,35 @@ def test_a_folder_of_nothing_but_pictures_is_enough_where_pictures_are_needed(tm
     folder.mkdir(exist_ok=True)
     for name in ("b.PNG", "a.jpg", "notes.txt"):
         (folder / name).write_bytes(name.encode())
-    rows = open_rows(tmp_path, needs="image")
+    rows = open_rows(tmp_path, required="image")
     assert list(rows) == [ImageRecord("a.jpg", b"a.jpg", ()), ImageRecord("b.PNG", b"b.PNG", ())]
     for needs in ("question", "caption"):
         with pytest.raises(BadData, match="nor a file that describes pictures"):
-            open_rows(tmp_path, needs=needs)
+            open_rows(tmp_path, required=needs)
 
 
 def test_where_only_pictures_are_needed_no_other_column_is(tmp_path):
     image = {"bytes": PICTURE, "path": None}
     path = write(tmp_path / "a.parquet", [{"image": image, "label": 3}])
-    assert list(open_rows(path, needs="image")) == [ImageRecord(0, PICTURE, ())]
+    assert list(open_rows(path, required="image")) == [ImageRecord(0, PICTURE, ())]
     folder = write_folder(tmp_path / "photos", [{"file_name": "a.png", "label": 3}])
-    assert list(open_rows(folder, needs="image")) == [ImageRecord("a.png", PICTURE, ())]
+    assert list(open_rows(folder, required="image")) == [ImageRecord("a.png", PICTURE, ())]
     path = write(tmp_path / "b.parquet", [{"label": 3}])
     with pytest.raises(BadData, match="has no 'image'; it has label"):
-        open_rows(path, needs="image")
+        open_rows(path, required="image")
 
 
 def test_missing_captions_are_named_with_what_is_there(tmp_path):
     with pytest.raises(BadData, match="has no 'caption'; it has image, image_id, questions, title"):
-        open_rows(write(tmp_path / "a.parquet", [record(title="x")]), needs="caption")
+        open_rows(write(tmp_path / "a.parquet", [record(title="x")]), required="caption")
     entries = [{"file_name": "a.png", "caption": "x"}, {"file_name": "a.png", "question": "?"}]
     message = "line 2, entry 1: has no 'caption'; it has file_name, question"
     with pytest.raises(BadData, match=message):
-        open_rows(write_folder(tmp_path / "photos", entries, "captions.jsonl"), needs="caption")
+        open_rows(write_folder(tmp_path / "photos", entries, "captions.jsonl"), required="caption")
 
 
 def test_questions_and_captions_of_one_folder_may_lie_in_files_of_their_own(tmp_path):
     folder = write_folder(tmp_path / "photos", [{"file_name": "a.png", "question": "why?"}])
     write_folder(folder, [{"file_name": "a.png", "caption": "a dog"}], "captions.jsonl")
     assert open_rows(folder)[0].questions[0].text == "why?"
-    assert open_rows(folder, needs="caption")[0].captions == ("a dog",)
+    assert open_rows(folder, required="caption")[0].captions == ("a dog",)

@@ -111,7 +111,7 @@ def test_cells_are_weighed_by_gaze(batch, fusion):
     looks = torch.zeros(8, 16)
     looks[:, 5] = 1
     cells = model.encode(batch["pixels"]).cells
-    weighed, prior = model._weigh(torch.cat([cells[..., :-1], looks.unsqueeze(-1)], dim=-1))
+    weighed, prior = model._apply_gaze(torch.cat([cells[..., :-1], looks.unsqueeze(-1)], dim=-1))
     assert prior is None
     away, there = (1, 17) if fusion == "residual" else (0, 16)
     torch.testing.assert_close(weighed[:, 4], away * cells[:, 4, :-1])

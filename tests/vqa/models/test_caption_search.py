@@ -25,7 +25,7 @@ def look(model, count=3):
     pixels = torch.cat([images.to_pixels(images.load(p), 64) for p in pictures])
     with torch.no_grad():
         grid = model.encode(pixels)
-        return grid, model.look(grid.cells)
+        return grid, model.project_image(grid.cells)
 
 
 def one_way(model, seen, ids, direction):

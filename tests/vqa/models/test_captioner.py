@@ -25,7 +25,7 @@ def cells(model, count=2, seed=0):
 
 @torch.no_grad()
 def look(model, count=2, seed=0):
-    return model.look(cells(model, count, seed))
+    return model.project_image(cells(model, count, seed))
 
 
 def captions(model, *texts):
@@ -119,7 +119,7 @@ def test_adaptive_attention_is_soft_attention_with_one_more_place_to_look_at():
     places = torch.cat([seen, known], dim=1)
     shares = (query @ places.transpose(1, 2)).softmax(2)
     expected = decoder.merge(torch.cat([state, shares @ places], dim=2)).tanh()
-    found, attention = decoder.read(state, seen)
+    found, attention = decoder.attend(state, seen)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(attention, shares[..., :-1])
 
@@ -183,7 +183,7 @@ def test_a_saved_and_loaded_captioner_is_the_same_to_the_bit(tmp_path, decoder, 
     assert loaded.words == model.words
     pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        first, second = (each.look(each.encode(pixels).cells) for each in (model, loaded))
+        first, second = (each.project_image(each.encode(pixels).cells) for each in (model, loaded))
         assert torch.equal(first.cells, second.cells)
         text = captions(model, "there is a red square")
         for direction in range(len(model.decoders)):
@@ -234,7 +234,7 @@ def test_every_attention_sees_the_picture_and_where_things_are_only_if_it_looks(
 
     def logits(some):
         with torch.no_grad():
-            return model(model.look(some), ids, owner)
+            return model(model.project_image(some), ids, owner)
 
     plain, other = logits(seen), logits(cells(model, 1, seed=1))
     assert not torch.allclose(plain.logits, other.logits, atol=1e-3)

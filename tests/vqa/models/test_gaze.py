@@ -217,16 +217,16 @@ def test_files_that_are_no_archives_are_refused(gaze_data, tiny_data, tmp_path):
 
 
 def test_rows_tell_where_people_looked(gaze_data, tmp_path):
-    row = open_rows(gaze_data, needs="fixations")[2]
+    row = open_rows(gaze_data, required="fixations")[2]
     assert row.fixations[1] == pytest.approx((0.6, 0.3))
     assert len(row.fixations) == 3
     (tmp_path / "a.png").write_bytes(PICTURES[0])
     entry = {"file_name": "a.png", "fixations": [{"x": 0.25, "y": 0.5}]}
     (tmp_path / "metadata.jsonl").write_text(json.dumps(entry))
-    assert open_rows(tmp_path, needs="fixations")[0].fixations == ((0.25, 0.5),)
+    assert open_rows(tmp_path, required="fixations")[0].fixations == ((0.25, 0.5),)
     (tmp_path / "metadata.jsonl").write_text(json.dumps(entry | {"fixations": [{"x": 0.25}]}))
     with pytest.raises(BadData, match=r"a\.png: fixations must list \{x, y\}"):
-        open_rows(tmp_path, needs="fixations")[0]
+        open_rows(tmp_path, required="fixations")[0]
 
 
 def test_the_metric_is_what_the_command_prints(gaze_data, checkpoint, tmp_path):

@@ -80,7 +80,7 @@ def test_boxes_are_written_in_parts_and_read_by_id(tmp_path, tiny_data, monkeypa
     from vqa.data.image_dataset import open_rows
 
     monkeypatch.setattr("training.pseudo_boxes.PART", 3)
-    rows, calls = open_rows(tiny_data, "train", needs="image"), []
+    rows, calls = open_rows(tiny_data, "train", required="image"), []
 
     def find(picture):
         calls.append(picture.size)

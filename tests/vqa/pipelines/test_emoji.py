@@ -117,7 +117,9 @@ class Words(nn.Module):
 
     def forward(self, places):
         lengths = torch.full((len(places),), places.shape[1])
-        return self.model.logits(self.model.read(self.layer(places), lengths)[0], self.head)
+        return self.model.logits(
+            self.model.text_features(self.layer(places), lengths)[0], self.head
+        )
 
 
 @pytest.mark.parametrize("text", ["i am happy today", "sad", "what a lovely awful 😀 zzz"])

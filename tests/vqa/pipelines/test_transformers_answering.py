@@ -139,7 +139,7 @@ def test_what_it_says_to_a_hidden_part_is_what_it_says_to_the_covered_pixels(eng
     found = engine.what_if(PICTURE, QUESTION, hidden)
     assert found.share == 0.25
     assert found.before.top == engine.answer(PICTURE, QUESTION).top
-    assert found.after.top == engine.answer_pipeline.look(found.pixels, QUESTION).top
+    assert found.after.top == engine.answer_pipeline.answer_pixels(found.pixels, QUESTION).top
     assert found.after.top != found.before.top
 
 

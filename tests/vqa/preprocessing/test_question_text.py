@@ -4,7 +4,7 @@ import pytest
 
 from vqa.errors import BadText, BadVocab
 from vqa.preprocessing.answer_normalization import normalize_answer
-from vqa.preprocessing.question_text import MAX_CHARACTERS, check, tokenize
+from vqa.preprocessing.question_text import MAX_CHARACTERS, clean_question, tokenize
 from vqa.preprocessing.vocabulary import Vocab
 
 GOLDEN = {
@@ -32,34 +32,34 @@ GOLDEN = {
 )
 def test_an_empty_question_is_asked_for(text):
     with pytest.raises(BadText, match="empty: type one"):
-        check(text)
+        clean_question(text)
 
 
 def test_a_question_too_long_is_refused_with_limit_and_length_and_not_cut():
     with pytest.raises(BadText, match=r"100,000 characters and the limit is 1,000"):
-        check("a" * 100_000)
+        clean_question("a" * 100_000)
     with pytest.raises(BadText, match=r"1,001"):
-        check("a" * (MAX_CHARACTERS + 1))
+        clean_question("a" * (MAX_CHARACTERS + 1))
 
 
 def test_a_question_at_the_limit_passes_whole():
-    assert check("  " + "a" * MAX_CHARACTERS + "  ") == "a" * MAX_CHARACTERS
+    assert clean_question("  " + "a" * MAX_CHARACTERS + "  ") == "a" * MAX_CHARACTERS
 
 
 def test_control_and_zero_width_characters_are_removed_and_white_space_made_one():
     assert (
-        check(" What\x00 is\u200b\ufeff \x1b[31m\nthis\t\u202e?\u2066\x7f ")
+        clean_question(" What\x00 is\u200b\ufeff \x1b[31m\nthis\t\u202e?\u2066\x7f ")
         == "What is [31m this ?"
     )
 
 
 def test_half_a_surrogate_pair_is_removed():
-    check("What is this?\ud800").encode("utf-8")
+    clean_question("What is this?\ud800").encode("utf-8")
 
 
 def test_a_family_emoji_and_persian_joiners_are_kept_for_showing():
-    assert check("👨‍👩‍👧?") == "👨‍👩‍👧?"
-    assert check("می‌خواهم") == "می‌خواهم"
+    assert clean_question("👨‍👩‍👧?") == "👨‍👩‍👧?"
+    assert clean_question("می‌خواهم") == "می‌خواهم"
 
 
 @pytest.mark.parametrize(
@@ -67,18 +67,18 @@ def test_a_family_emoji_and_persian_joiners_are_kept_for_showing():
     ["![x](https://example.com/x.png)", "[me](javascript:alert(1))", "<b>who?</b>", "מה זה?"],
 )
 def test_markup_links_and_right_to_left_are_text_like_any_other(text):
-    assert check(text) == text
+    assert clean_question(text) == text
     assert tokenize(text)
 
 
 @pytest.mark.parametrize("text", ["🐶🐶", "???", "ما هذا؟", "-", "_", "∑", "❤️"])
 def test_any_question_that_passes_has_a_token(text):
-    assert tokenize(check(text))
+    assert tokenize(clean_question(text))
 
 
 def test_checking_twice_changes_nothing():
-    once = check("  Is\u200b it\r\na  🐶?")
-    assert check(once) == once == "Is it a 🐶?"
+    once = clean_question("  Is\u200b it\r\na  🐶?")
+    assert clean_question(once) == once == "Is it a 🐶?"
 
 
 # --- tokens ------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ def test_words_become_their_places_and_unknown_ones_unk():
 
 def test_a_question_of_unknown_words_only_is_encoded_as_unknown():
     vocab = Vocab.build([["is", "it"]])
-    assert vocab.encode(tokenize(check("Xyzzy plugh 🐶?"))) == [Vocab.UNK, Vocab.UNK]
+    assert vocab.encode(tokenize(clean_question("Xyzzy plugh 🐶?"))) == [Vocab.UNK, Vocab.UNK]
 
 
 def test_the_special_words_are_not_learned_twice():

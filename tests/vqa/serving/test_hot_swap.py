@@ -255,7 +255,7 @@ def test_the_old_model_is_freed(hub, loader, folders, kind):
 
 
 def test_what_has_begun_ends_with_the_model_that_it_began_with(engine, folders):
-    begun, expected = engine.now(), engine.answer(PICTURE, QUESTION).top
+    begun, expected = engine.snapshot(), engine.answer(PICTURE, QUESTION).top
     other = model_set.load(ANSWER, folders["other-vqa"])
     engine.replace(ANSWERS, other)
     assert begun.answer(PICTURE, QUESTION).top == expected

@@ -25,7 +25,7 @@ from typing import Any
 Tokens = Sequence[str]
 Gram = tuple[str, ...]
 
-LONGEST = 4  # how many words in a row are compared, at most
+MAX_NGRAM = 4  # how many words in a row are compared, at most
 BETA = 1.2  # how much more ROUGE-L minds what is missing than what is too much
 SIGMA = 6.0  # how many words of difference in length CIDEr-D forgives
 
@@ -47,12 +47,12 @@ def bleu(candidates: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -
         ValueError: if there is nothing to score, the lengths differ, or a caption lacks references.
     """
     _check(candidates, references)
-    guesses, correct = [0] * LONGEST, [0] * LONGEST
+    guesses, correct = [0] * MAX_NGRAM, [0] * MAX_NGRAM
     length = wanted = 0
     for candidate, given in zip(candidates, references, strict=True):
         length += len(candidate)
         wanted += min((abs(len(tokens) - len(candidate)), len(tokens)) for tokens in given)[1]
-        for n in range(LONGEST):
+        for n in range(MAX_NGRAM):
             allowed: Counter[Gram] = Counter()
             for tokens in given:
                 allowed |= _grams(tokens, n + 1)
@@ -62,7 +62,7 @@ def bleu(candidates: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -
     ratio = (length + 1e-15) / (wanted + 1e-9)
     penalty = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
     precisions = [(c + 1e-15) / (g + 1e-9) for c, g in zip(correct, guesses, strict=True)]
-    return [penalty * math.prod(precisions[:n]) ** (1 / n) for n in range(1, LONGEST + 1)]
+    return [penalty * math.prod(precisions[:n]) ** (1 / n) for n in range(1, MAX_NGRAM + 1)]
 
 
 def rouge_l(candidate: Tokens, references: Sequence[Tokens]) -> float:
@@ -163,7 +163,7 @@ class CiderIndex:
 
     def _norms(self, counts: dict[Gram, tuple[int, ...]], references: int) -> list[list[float]]:
         """Give the length of each reference's tf-idf vectors, (n, references)."""
-        squares = [[0.0] * references for _ in range(LONGEST)]
+        squares = [[0.0] * references for _ in range(MAX_NGRAM)]
         for gram, where in counts.items():
             for j, count in zip(where[::2], where[1::2], strict=True):
                 squares[len(gram) - 1][j] += (count * self._idf[gram]) ** 2
@@ -193,7 +193,7 @@ class CiderIndex:
                     for product, penalty, other in zip(products, penalties, norms, strict=True)
                     if product
                 )
-        return 10 * total / (LONGEST * len(given.lengths))
+        return 10 * total / (MAX_NGRAM * len(given.lengths))
 
 
 def caption_scores(
@@ -250,7 +250,7 @@ def _gather(given: Sequence[Tokens], shared: dict[Any, Any]) -> dict[Gram, tuple
     """Give, of each run of words, which references have it and how often."""
     counts: dict[Gram, tuple[int, ...]] = {}
     for j, tokens in enumerate(given):
-        for n in range(1, LONGEST + 1):
+        for n in range(1, MAX_NGRAM + 1):
             for gram, count in _grams(tokens, n).items():
                 counts[gram] = (*counts.get(gram, ()), j, count)
     return {shared.setdefault(k, k): shared.setdefault(v, v) for k, v in counts.items()}
