@@ -40,7 +40,7 @@ def caption(found: Caption) -> dict[str, Any]:
 
 
 def explanation(found: Explanation) -> dict[str, Any]:
-    """What a map explains, where it is hot in words, and its means in MAP_CELLS x MAP_CELLS cells."""
+    """Say what a map explains and where it is hot; its means in MAP_CELLS x MAP_CELLS cells."""
     return {
         "label": found.label,
         "score": found.score,

@@ -21,8 +21,8 @@ def answer():
 def caption():
     model = tiny_captioner(decoder="bilstm")
     cells = torch.ones(2, 16, model.encoder.channels)
-    look, owner = model.look, torch.arange(2)
-    return model, lambda: [model(look(cells), IDS, owner, way).logits for way in (0, 1)]
+    project, owner = model.project_image, torch.arange(2)
+    return model, lambda: [model(project(cells), IDS, owner, way).logits for way in (0, 1)]
 
 
 def feel():
