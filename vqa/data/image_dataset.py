@@ -104,8 +104,8 @@ def open_rows(
     Args:
         data: a parquet file; a folder with `{split}.parquet` or `{split}-*.parquet` in it or in its
             `data/`; a folder of pictures with one of DESCRIPTION_FILES, whose entries have
-            `file_name` and `question` or `caption`, and may have `image_id` and the other FIELDS; or a
-            Hub id.
+            `file_name` and `question` or `caption`, and may have `image_id` and the other FIELDS;
+            or a Hub id.
         split: which part of a folder or of a Hub dataset. An image folder's is its folder of that
             name, with a file and pictures of its own; without one, it is all of it.
         required: what every row must be able to have: "question", "caption", "fixations" (lists of
