@@ -39,7 +39,7 @@ from training.tasks.object_loss import object_loss
 from vqa import checkpoints
 from vqa.data.image_dataset import ImageDataset, ImageRecord, open_rows
 from vqa.errors import BadData
-from vqa.models import Answerer, AnswererConfig, GazeModel
+from vqa.models import Answerer, AnswererConfig, GazeModel, ObjectModel
 from vqa.models.answerer import CONTROLS, FUSIONS
 from vqa.models.encoder import Encoder
 from vqa.preprocessing import images
@@ -47,7 +47,7 @@ from vqa.preprocessing import images
 SIZES = ("word_dim", "hidden_dim", "attention_dim", "fused_dim", "glimpses", "blind")
 READ = ("beside", "width", "finer")
 GAZE = ("gaze", "gaze_size", "fusion", "wrong_gaze")
-CONCEPTS = ("concept_epochs", "concept_dim", "concept_min_count")
+CONCEPTS = ("concept_epochs", "concept_dim", "concept_min_count", "objects")
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class TrainConfig(HeadFirstConfig):
     concept_epochs: int = flag(0, "first, of a detector of what captions name; 0: without one")
     concept_dim: int = flag(128, "where grid cell and concept meet")
     concept_min_count: int = flag(15, "what captions of fewer pictures name is not detected")
+    objects: str = flag("", "object model of ours on the encoder, whose head finds and counts")
     tune_gaze: bool = flag(False, "end to end, the gaze model learns too")
     own_epochs: int = flag(0, "at the end, with the encoder frozen, without further questions")
     own_lr: float = flag(1e-3, "of the head in these")
@@ -142,9 +143,16 @@ def build(config: TrainConfig, rows: TrainingRows) -> Answerer:
     if config.concept_epochs:
         concepts = choose_concepts(rows.seen(), config.concept_min_count)
         shared |= {"num_concepts": len(concepts), "concept_dim": config.concept_dim}
+    head = checkpoints.load_as(ObjectModel, config.objects) if config.objects else None
+    if head is not None:
+        shared |= {"num_objects": len(head.names), "object_channels": head.config.channels}
+        shared["object_stride"] = head.config.stride
     built = AnswererConfig(encoder=encoder.config, **sizes, **shared)
-    model = Answerer(built, words, answers, concepts)
+    model = Answerer(built, words, answers, concepts, head.names if head is not None else ())
     model.encoder.load_state_dict(encoder.state_dict())
+    if head is not None and model.objects is not None:
+        state = head.state_dict()
+        model.objects.load_state_dict({name: state[name] for name in model.objects.state_dict()})
     if gaze is not None and model.gaze is not None:
         model.gaze.load_state_dict(gaze.state_dict())
     if config.wrong_gaze:
@@ -264,8 +272,9 @@ def _run_stage(
         thaw(model.encoder, config, first_pixels(rows[0], model.encoder.config.image_size))
     if model.gaze is not None:
         model.gaze.requires_grad_(not frozen and config.tune_gaze)
-    if model.detector is not None:
-        model.detector.requires_grad_(False)
+    for part in (model.detector, model.objects):
+        if part is not None:
+            part.requires_grad_(False)
     learnt = QuestionSet(
         rows[0],
         model,

@@ -133,6 +133,9 @@ def _key(model: HasEncoder, rows: Sequence[ImageRecord]) -> str:
     if gaze is not None:  # it is part of the cells
         digest.update(repr((gaze.config, getattr(model, "controls", None) is None)).encode())
         _digest(digest, (*gaze.state_dict().values(), getattr(model, "controls", torch.empty(0))))
+    objects = getattr(model, "objects", None)
+    if objects is not None:
+        _digest(digest, objects.state_dict().values())
     for place in range(len(rows)):
         digest.update(rows[place].image)
     return digest.hexdigest()

@@ -15,7 +15,8 @@ In the last the question h decides how far to trust gaze: g may be 0, or negativ
 what draws the eye. It begins at 0.3 for every question.
 
 A detector of concepts can take part too: each word of the question that names one is weighed by how
-much better it fits the picture than it usually does, and the sum joins the attended picture.
+much better it fits the picture than it usually does, and the sum joins the attended picture. So
+can an object head on the same encoder: see `vqa.models.object_evidence`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from vqa.errors import BadText
 from vqa.models.concept_detector import ConceptDetector
 from vqa.models.encoder import CELL_LENGTH, Encoder, EncoderConfig, Grid
 from vqa.models.gaze import GazeConfig, GazeModel
+from vqa.models.object_evidence import ObjectEvidence
+from vqa.models.objects import ObjectHead, pyramid_strides
 from vqa.models.outputs import Answer, AnswererOutput
 from vqa.models.question_encoder import EncodedQuestions, QuestionEncoder
 from vqa.preprocessing.question_text import clean_question, tokenize
@@ -64,6 +67,9 @@ class AnswererConfig:
     wrong_gaze: bool = False  # control: each picture gets the gaze map of another one
     num_concepts: int = 0  # that are detected in the picture; 0: no detector
     concept_dim: int = 128  # where cell and concept meet
+    num_objects: int = 0  # classes of objects that are found and counted; 0: none
+    object_channels: int = 128  # of the object head's maps
+    object_stride: int = 8  # pixels a cell of these maps
 
     def __post_init__(self) -> None:
         if self.fusion not in FUSIONS:
@@ -74,6 +80,8 @@ class AnswererConfig:
             raise ValueError("wrong_gaze needs a gaze model and a fusion")
         if self.blind and (self.gaze is not None or self.num_concepts):
             raise ValueError("a blind answerer has no use for gaze or concepts")
+        if self.blind and self.num_objects:
+            raise ValueError("a blind answerer has no use for objects")
 
 
 class Answerer(nn.Module):
@@ -90,11 +98,13 @@ class Answerer(nn.Module):
         words: Vocab,
         answers: tuple[str, ...],
         concepts: tuple[str, ...] = (),
+        objects: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         _check_size("words", len(words), config.num_words)
         _check_size("answers", len(answers), config.num_answers)
         _check_size("concepts", len(concepts), config.num_concepts)
+        _check_size("objects", len(objects), config.num_objects)
         self.config, self.words, self.answers, self.concepts = config, words, answers, concepts
         self.encoder = Encoder(config.encoder)
         self.question = QuestionEncoder(
@@ -113,6 +123,14 @@ class Answerer(nn.Module):
                 channels, config.concept_dim, words, concepts, config.dropout
             )
             self.fuse_concepts = nn.Linear(config.hidden_dim, config.fused_dim, bias=False)
+        self.objects: ObjectHead | None = None
+        if objects:
+            self.strides = pyramid_strides(config.object_stride, config.encoder.stride)
+            widths = self.encoder.pyramid_widths(self.strides)
+            self.objects = ObjectHead(widths, objects, config.object_channels)
+            self.evidence = ObjectEvidence(
+                words, objects, answers, config.hidden_dim, config.fused_dim
+            )
         self.dropout = nn.Dropout(config.dropout)
         self.rectify = nn.ReLU()  # a module, so that guided backprop finds it
         self.register_buffer("temperature", torch.ones(()))  # fitted on validation
@@ -134,12 +152,17 @@ class Answerer(nn.Module):
         parts: dict[str, Any] = {"encoder": EncoderConfig.from_plain(config["encoder"])}
         if gaze := config.get("gaze"):
             parts["gaze"] = GazeConfig.from_plain(gaze)
-        return cls(AnswererConfig(**{**config, **parts}), words, answers, concepts)
+        objects = tuple(vocab.get("objects", ()))
+        return cls(AnswererConfig(**{**config, **parts}), words, answers, concepts, objects)
 
     def vocabulary(self) -> dict[str, list[str]]:
         """The contents of vocab.json."""
         lists = {"words": list(self.words.words), "answers": list(self.answers)}
-        return lists | ({"concepts": list(self.concepts)} if self.concepts else {})
+        if self.concepts:
+            lists["concepts"] = list(self.concepts)
+        if self.objects is not None:
+            lists["objects"] = list(self.objects.names)
+        return lists
 
     def encode(self, pixels: Tensor, gaze_shares: Tensor | None = None) -> Grid:
         """Look at pictures.
@@ -149,8 +172,9 @@ class Answerer(nn.Module):
             gaze_shares: (B, N), what `gaze_on_grid` returns for them, if that is known already.
 
         Returns:
-            Cells (B, N, C), each of length `CELL_LENGTH`; with gaze (B, N, C + 1), the last entry
-            the share of people's fixations that falls on the cell.
+            Cells (B, N, C), each of length `CELL_LENGTH`. With K classes of objects 2 K entries
+            follow, as `ObjectHead.per_cell` returns them, and the grid has the maps of the objects.
+            With gaze the last entry is the share of people's fixations that falls on the cell.
         """
         if self.config.blind:
             height, width = self.encoder.grid_size
@@ -158,8 +182,13 @@ class Answerer(nn.Module):
             # Constant cells, not zeros: a product with nothing would cripple the ablation.
             constant = CELL_LENGTH / self.encoder.channels**0.5
             return Grid(pixels.new_full(shape, constant), height, width)
-        grid: Grid = self.encoder(pixels)
+        strides = self.strides if self.objects is not None else ()
+        grid, pyramid = self.encoder.with_pyramid(pixels, strides)
         grid = grid.normalised(self.encoder.widths)
+        if self.objects is not None:
+            maps = self.objects.head(pyramid)
+            counts = self.objects.per_cell(maps, (grid.height, grid.width))
+            grid = grid._replace(cells=torch.cat([grid.cells, counts], dim=-1), objects=maps)
         if self.gaze is None:
             return grid
         if gaze_shares is None:
@@ -167,9 +196,9 @@ class Answerer(nn.Module):
         return grid._replace(cells=torch.cat([grid.cells, gaze_shares.unsqueeze(-1)], dim=-1))
 
     def train(self, mode: bool = True) -> Answerer:
-        """Switch to training mode; the gaze model and the detector stay out of it."""
+        """Switch to training mode; gaze model, detector and object head stay out of it."""
         super().train(mode)
-        for part in (self.gaze, self.detector):
+        for part in (self.gaze, self.detector, self.objects):
             if part is not None:
                 part.eval()
         return self
@@ -218,8 +247,11 @@ class Answerer(nn.Module):
 
     def score_encoded(self, cells: Tensor, read: EncodedQuestions, owner: Tensor) -> AnswererOutput:
         """Attend and score for questions that are encoded already."""
-        question, seen = read.vector, cells
+        question, seen, evidence = read.vector, cells, None
         cells, gaze_shares = self._apply_gaze(cells)
+        if self.objects is not None:
+            counts = seen[..., self.encoder.channels :][..., : 2 * len(self.objects.names)]
+            evidence = self.evidence(counts, self.objects.thresholds, read, owner)
         keys = self.rectify(self.cell_key(cells))  # (B, N, d), once a picture
         queries = self.dropout(self.rectify(self.question_key(question)))  # (Q, d)
         # w . (key * query) is (w * query) . key: one small product instead of (Q, N, d).
@@ -232,6 +264,8 @@ class Answerer(nn.Module):
                 trust = self.gate(question).squeeze(-1)
             prior = torch.log(gaze_shares + GAZE_FLOOR)[owner]  # (Q, N)
             scores = scores + (trust.unsqueeze(-1) * prior).unsqueeze(1)
+        if evidence is not None:
+            scores = scores + evidence.prior.unsqueeze(1)
         attention = scores.softmax(dim=-1)
         picture = (attention @ cells[owner]).flatten(1)  # (Q, glimpses * C)
         shown, fits = self.fuse_picture(self.dropout(picture)), None
@@ -239,23 +273,29 @@ class Answerer(nn.Module):
             fits = self.detector.concept_zscores(seen, read.ids, owner)
             fitting = CONCEPT_GAIN * (fits.unsqueeze(-1) * read.words).sum(dim=1)  # (Q, hidden_dim)
             shown = shown + self.fuse_concepts(self.dropout(fitting))
+        if evidence is not None:
+            shown = shown + evidence.features
         fused = self.rectify(self.fuse_question(question)) * self.rectify(shown)
         logits = self.classify(self.dropout(fused))
+        if evidence is not None:
+            logits = logits + evidence.logits
         return AnswererOutput(logits, attention, read.weights, trust, fits)
 
     def _apply_gaze(self, cells: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Cells as `encode` returns them -> those to look at, and the prior on the attention."""
+        """Cells as `encode` returns them -> the features to look at, and gaze where it is a prior
+        on the attention."""
+        features = cells[..., : self.encoder.channels]
         if self.gaze is None:
-            return cells, None
-        cells, gaze_shares = cells[..., :-1], cells[..., -1]
+            return features, None
+        gaze_shares = cells[..., -1]
         # 1 where people look as often as anywhere.
         factor = gaze_shares.unsqueeze(-1) * gaze_shares.shape[1]
         match self.config.fusion:
             case "multiply":
-                return cells * factor, None
+                return features * factor, None
             case "residual":
-                return cells * (1 + factor), None
-        return cells, gaze_shares
+                return features * (1 + factor), None
+        return features, gaze_shares
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Logits (..., A) as calibrated probabilities (..., A)."""

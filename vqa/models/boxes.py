@@ -1,4 +1,4 @@
-"""Boxes of things in one picture, as arrays."""
+"""Boxes of things in pictures, and the maps that they are read from."""
 
 from __future__ import annotations
 
@@ -6,9 +6,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 Array = npt.NDArray[Any]
 SAME_BOX = 0.45  # IoU above which the lower of two boxes of a class is dropped
+
+
+class ObjectMaps(NamedTuple):
+    """What an object head says of each cell, at the stride of its config."""
+
+    logits: Tensor  # (B, K, h, w): log-odds that an object of the class has its centre here
+    # (B, 4, h, w): how far its left, top, right and bottom side are, as shares of the picture.
+    distances: Tensor
 
 
 class Boxes(NamedTuple):

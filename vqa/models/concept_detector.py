@@ -23,7 +23,7 @@ class ConceptDetector(nn.Module):
     """Cells -> how well each concept fits, and what that says to the words of questions.
 
     Args:
-        channels: of a cell; further entries, such as the looks, are not read.
+        channels: of a cell; further entries, such as the gaze, are not read.
         dim: of the space where cells and concepts meet.
         words: the question vocabulary.
         concepts: as `stem` gives them; a word whose stem is none of them says nothing.

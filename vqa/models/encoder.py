@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqa.models.boxes import ObjectMaps
+
 CELL_LENGTH = 16.0  # unit cells learn slowly: their entries are about 1/36 where a layer expects 1
 
 
@@ -47,6 +49,7 @@ class Grid(NamedTuple):
     cells: Tensor  # (B, height * width, C)
     height: int
     width: int
+    objects: ObjectMaps | None = None  # of an object head on the same encoder
 
     def normalised(self, widths: Sequence[int]) -> Grid:
         """The grid with every cell scaled to length `CELL_LENGTH`; directions stay.
@@ -93,7 +96,7 @@ class Encoder(nn.Module):
                 count = self.finer(self.maps(pixels), pixels, (1, 1)).shape[1]
                 self.register_buffer("finer_mean", torch.zeros(count))  # see `standardise`
                 self.register_buffer("finer_std", torch.ones(count))
-            parts = self._read(pixels)
+            parts = self._read(self.maps(pixels), pixels)
         if len({part.shape[-2:] for part in parts}) > 1:
             raise ValueError("networks side by side need grids of one size")
         self.widths = tuple(int(part.shape[1]) for part in parts)
@@ -109,9 +112,15 @@ class Encoder(nn.Module):
         Returns:
             The grid; cells are (B, h * w, C), unnormalised activations.
         """
-        features = self.features(torch.cat(self._read(pixels), dim=1))
+        return self.with_pyramid(pixels, ())[0]
+
+    def with_pyramid(self, pixels: Tensor, strides: Sequence[int]) -> tuple[Grid, list[Tensor]]:
+        """The grid and the feature maps of `pyramid`, by one pass through the network."""
+        maps = self.maps(pixels)
+        features = self.features(torch.cat(self._read(maps, pixels), dim=1))
         height, width = features.shape[-2:]
-        return Grid(features.flatten(2).transpose(1, 2), height, width)
+        grid = Grid(features.flatten(2).transpose(1, 2), height, width)
+        return grid, self._pyramid(maps, pixels, strides)
 
     def pyramid(self, pixels: Tensor, strides: Sequence[int]) -> list[Tensor]:
         """Pixels (B, 3, H, W) in [0, 1] -> the last feature maps (B, C, h, w) of each stride.
@@ -121,20 +130,30 @@ class Encoder(nn.Module):
         Raises:
             ValueError: if the network has no stage of a stride.
         """
-        maps = self.maps(pixels)
-        wanted = {self.config.stride: self._of_width(maps)}
-        return [self._of_stride(wanted.get(stride, maps), pixels, stride) for stride in strides]
+        return self._pyramid(self.maps(pixels), pixels, strides)
 
-    def _read(self, pixels: Tensor) -> list[Tensor]:
-        """Pixels (B, 3, S, S) -> the parts of the grid, (B, C, h, w) each."""
-        maps = self.maps(pixels)
+    def pyramid_widths(self, strides: Sequence[int]) -> list[int]:
+        """How many channels the maps of `pyramid` have."""
+        size = self.config.image_size
+        with torch.no_grad():
+            maps = self.pyramid(torch.zeros(1, 3, size, size), strides)
+        return [int(features.shape[1]) for features in maps]
+
+    def _pyramid(self, maps: list[Tensor], pixels: Tensor, strides: Sequence[int]) -> list[Tensor]:
+        own = {self.config.stride: self._of_width(maps)}
+        return [self._of_stride(own.get(stride, maps), pixels, stride) for stride in strides]
+
+    def _read(self, maps: list[Tensor], pixels: Tensor) -> list[Tensor]:
+        """The network's maps of pixels (B, 3, S, S) -> the parts of the grid, (B, C, h, w) each."""
         parts = [self._of_stride(self._of_width(maps), pixels, self.config.stride)]
         if self.config.finer:
             height, width = parts[0].shape[-2:]
             found = self.finer(maps, pixels, (height, width))
             mean, std = (t.view(-1, 1, 1) for t in (self.finer_mean, self.finer_std))
             parts.append((found - mean) / std)
-        return parts + (self.beside._read(pixels) if self.beside else [])
+        if self.beside is not None:
+            parts += self.beside._read(self.beside.maps(pixels), pixels)
+        return parts
 
     def finer(self, maps: Sequence[Tensor], pixels: Tensor, size: tuple[int, int]) -> Tensor:
         """The maps of earlier stages, averaged over each cell: (B, C, h, w), not standardised."""

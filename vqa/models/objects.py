@@ -10,19 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqa.models.boxes import Boxes, suppress
+from vqa.models.boxes import Boxes, ObjectMaps, suppress
 from vqa.models.encoder import Encoder, EncoderConfig
 
 NAMES = "objects"  # key of the classes in vocab.json
 RARE = 0.01  # score everywhere before anything is learnt
 UNIT = 0.1  # distances are multiples of this share of the picture
+MIN_SCORE = 0.05  # lower peaks are no objects: a thousand of them would add up to some
 MAX_OBJECTS = 100  # objects that are read from a picture
 
 
@@ -41,16 +42,64 @@ class ObjectConfig:
         return cls(**{**config, "encoder": EncoderConfig.from_plain(config["encoder"])})
 
 
-class ObjectMaps(NamedTuple):
-    """What the head says of each cell, at the stride of the config."""
+class ObjectHead(nn.Module):
+    """Reads objects from an encoder's feature pyramid.
 
-    logits: Tensor  # (B, K, h, w): log-odds that an object of the class has its centre here
-    distances: (
-        Tensor  # (B, 4, h, w): to its left, top, right and bottom side, shares of the picture
-    )
+    Args:
+        widths: channels of the pyramid's maps, finest first.
+        names: of the classes, in the order of the maps.
+        channels: of the maps inside.
+    """
+
+    thresholds: Tensor
+
+    def __init__(self, widths: Sequence[int], names: Sequence[str], channels: int) -> None:
+        super().__init__()
+        self.names, self.channels = tuple(names), channels
+        self.enter = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in widths)
+        self.refine = nn.ModuleList(_Refine(channels) for _ in widths)
+        rare = float(np.log(RARE / (1 - RARE)))
+        self.see_centres = nn.Sequential(_Refine(channels), _last(channels, len(names), rare))
+        self.see_sides = nn.Sequential(_Refine(channels), _last(channels, 4, 0.0))
+        # From which score on an object counts, a class; fitted after the training.
+        self.register_buffer("thresholds", torch.full((len(names),), 0.3))
+
+    def head(self, finest_first: Sequence[Tensor]) -> ObjectMaps:
+        """The maps of what the encoder sees.
+
+        Args:
+            finest_first: the encoder's maps (B, C, h, w), as `Encoder.pyramid` returns them.
+        """
+        coarsest = finest_first[-1]
+        seen = coarsest.new_zeros(len(coarsest), self.channels, 1, 1)
+        layers = zip(finest_first, self.enter, self.refine, strict=True)
+        for features, enter, refine in reversed(list(layers)):
+            seen = F.interpolate(seen, size=features.shape[-2:], mode="nearest")
+            seen = refine(seen + enter(features))
+        raw = self.see_sides(seen).float().clamp(-6.0, 2.5)
+        return ObjectMaps(self.see_centres(seen).float(), UNIT * raw.exp())
+
+    def per_cell(self, maps: ObjectMaps, grid_size: tuple[int, int]) -> Tensor:
+        """What lies in each cell of a coarser grid.
+
+        Args:
+            maps: of this head.
+            grid_size: height and width in cells; a cell is a square of cells of the maps.
+
+        Returns:
+            (B, N, 2 K): for each class the expected number of objects whose centre is in the cell,
+            which is the sum of their scores; then the number of those above the thresholds.
+        """
+        scores = peaks(maps.logits)
+        above = (scores >= self.thresholds.view(-1, 1, 1)).to(scores.dtype)
+        numbers = torch.cat([scores * (scores >= MIN_SCORE), above], dim=1)
+        (rows, columns), (height, width) = grid_size, numbers.shape[-2:]
+        side = -(-max(height, width) // max(rows, columns))
+        numbers = F.pad(numbers, (0, columns * side - width, 0, rows * side - height))
+        return side**2 * F.avg_pool2d(numbers, side).flatten(2).transpose(1, 2)
 
 
-class ObjectModel(nn.Module):
+class ObjectModel(ObjectHead):
     """Finds and counts things in a picture; see `ObjectConfig`.
 
     Args:
@@ -63,26 +112,14 @@ class ObjectModel(nn.Module):
 
     Config = ObjectConfig
     model_type = "objects"
-    thresholds: Tensor
 
     def __init__(self, config: ObjectConfig, names: Sequence[str]) -> None:
-        super().__init__()
         if len(names) != config.num_objects:
             raise ValueError(f"{len(names)} names for {config.num_objects} classes of objects")
-        self.config, self.names = config, tuple(names)
-        self.encoder = Encoder(config.encoder)
-        self.strides = _strides(config.stride, config.encoder.stride)
-        size = config.encoder.image_size
-        with torch.no_grad():
-            maps = self.encoder.pyramid(torch.zeros(1, 3, size, size), self.strides)
-        width = config.channels
-        self.enter = nn.ModuleList(nn.Conv2d(m.shape[1], width, 1) for m in maps)
-        self.refine = nn.ModuleList(_Refine(width) for _ in maps)
-        rare = float(np.log(RARE / (1 - RARE)))
-        self.see_centres = nn.Sequential(_Refine(width), _last(width, config.num_objects, rare))
-        self.see_sides = nn.Sequential(_Refine(width), _last(width, 4, 0.0))
-        # From which score on an object counts, a class; fitted after the training.
-        self.register_buffer("thresholds", torch.full((config.num_objects,), 0.3))
+        encoder = Encoder(config.encoder)
+        strides = pyramid_strides(config.stride, config.encoder.stride)
+        super().__init__(encoder.pyramid_widths(strides), names, config.channels)
+        self.config, self.encoder, self.strides = config, encoder, strides
 
     @classmethod
     def from_parts(cls, config: dict[str, Any], vocab: dict[str, list[str]]) -> ObjectModel:
@@ -98,21 +135,6 @@ class ObjectModel(nn.Module):
     def forward(self, pixels: Tensor) -> ObjectMaps:
         """Pixels (B, 3, H, W) in [0, 1] -> maps of the centres, and of the boxes' sides."""
         return self.head(self.encoder.pyramid(pixels, self.strides))
-
-    def head(self, finest_first: Sequence[Tensor]) -> ObjectMaps:
-        """The maps of what the encoder sees.
-
-        Args:
-            finest_first: the encoder's maps (B, C, h, w) of `strides`, as of `Encoder.pyramid`.
-        """
-        coarsest = finest_first[-1]
-        seen = coarsest.new_zeros(len(coarsest), self.config.channels, 1, 1)
-        layers = zip(finest_first, self.enter, self.refine, strict=True)
-        for features, enter, refine in reversed(list(layers)):
-            seen = F.interpolate(seen, size=features.shape[-2:], mode="nearest")
-            seen = refine(seen + enter(features))
-        raw = self.see_sides(seen).float().clamp(-6.0, 2.5)
-        return ObjectMaps(self.see_centres(seen).float(), UNIT * raw.exp())
 
     @torch.no_grad()
     def find(self, pixels: Tensor, min_score: float = 0.1) -> list[Boxes]:
@@ -190,7 +212,12 @@ def _last(channels: int, outputs: int, start: float) -> nn.Conv2d:
     return layer
 
 
-def _strides(finest: int, coarsest: int) -> list[int]:
+def pyramid_strides(finest: int, coarsest: int) -> list[int]:
+    """The strides from the finest to the coarsest, each the double of the one before.
+
+    Raises:
+        ValueError: if no doubling of the finest gives the coarsest.
+    """
     strides = [finest]
     while strides[-1] < coarsest:
         strides.append(2 * strides[-1])
