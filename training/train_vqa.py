@@ -145,6 +145,10 @@ def build(config: TrainConfig, rows: TrainingRows) -> Answerer:
         shared |= {"num_concepts": len(concepts), "concept_dim": config.concept_dim}
     head = checkpoints.load_as(ObjectModel, config.objects) if config.objects else None
     if head is not None:
+        if head.config.encoder.stride != encoder.config.stride:
+            raise BadSettings(
+                f"objects reads stride {head.config.encoder.stride}: set stride to it"
+            )
         shared |= {"num_objects": len(head.names), "object_channels": head.config.channels}
         shared["object_stride"] = head.config.stride
     built = AnswererConfig(encoder=encoder.config, **sizes, **shared)

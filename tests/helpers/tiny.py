@@ -103,6 +103,28 @@ def tiny_answerer(seed: int = 0, *, concepts: tuple[str, ...] = (), **options: o
         return model
 
 
+def tiny_answerer_of_objects() -> Answerer:
+    """An untrained answerer with an untrained object head of two classes."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        known = "what color is it the a dog dogs hot there are how many"
+        words, answers = Vocab.build([known.split()]), ("red", "yes", "no", "0", "1", "2", "3")
+        config = AnswererConfig(
+            encoder=TINY_ENCODER,
+            num_words=len(words),
+            num_answers=len(answers),
+            word_dim=16,
+            hidden_dim=32,
+            attention_dim=32,
+            fused_dim=32,
+            num_objects=2,
+            object_channels=16,
+        )
+        model = Answerer(config, words, answers, objects=("dog", "hot dog")).eval()
+        wake(model)
+        return model
+
+
 def tiny_captioner(seed: int = 0, **options: object) -> Captioner:
     """An untrained captioner that knows the words of `tiny_rows`."""
     with torch.random.fork_rng():

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from helpers.tiny import tiny_objects, tiny_rows
+from helpers.trainings import SMALL
 from safetensors.torch import load_file
 
-from training import card
+from training import card, train_vqa
 from training.data.augmentation import RandomCropFlip
 from training.data.extra_annotations import PictureLabels
 from training.pseudo_boxes import write_boxes
@@ -202,3 +203,27 @@ def test_every_training_can_choose_on_the_fold(module, tiny_data, gaze_data, tmp
     assert [len(part) for part in parts] == [5, 3]
     assert held < in_fold
     assert not held & learnt
+
+
+def test_an_answerer_learns_with_an_object_head(config, tiny_data, tmp_path):
+    objects = checkpoints.load_as(ObjectModel, train(config))
+    answerer = checkpoints.load(
+        train_vqa.train(
+            train_vqa.TrainConfig(
+                data=str(tiny_data),
+                output_dir=str(tmp_path / "answerer"),
+                encoder=config.output_dir,
+                objects=config.output_dir,
+                **SMALL | {"stride": 32},
+                fused_dim=16,
+                head_epochs=1,
+                tune_epochs=1,
+                cache_dir=str(tmp_path / "cache"),
+            )
+        )
+    )
+    assert answerer.objects.names == objects.names
+    kept = objects.state_dict()
+    for name, tensor in answerer.objects.state_dict().items():
+        assert torch.equal(tensor, kept[name])  # the head is not taught by questions
+    assert answerer.evidence.count.weight.any()

@@ -38,13 +38,13 @@ def config(tiny_data, tiny_checkpoint, tmp_path):
 
 @pytest.mark.parametrize("tuned", [False, True])
 def test_the_gaze_model_learns_only_if_it_shall(config, tuned, monkeypatch):
-    looks, seen = Answerer.x, []
+    original, seen = Answerer.gaze_on_grid, []
 
     def counting(self, pixels, *args, **kwargs):
         seen.append(self.training)
-        return looks(self, pixels, *args, **kwargs)
+        return original(self, pixels, *args, **kwargs)
 
-    monkeypatch.setattr(Answerer, "looks", counting)
+    monkeypatch.setattr(Answerer, "gaze_on_grid", counting)
     made = checkpoints.load(train(replace(config, tune_gaze=tuned)))
     before = checkpoints.load(config.gaze).state_dict()
     same = all(torch.equal(t, before[name]) for name, t in made.gaze.state_dict().items())

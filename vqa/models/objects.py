@@ -167,7 +167,7 @@ def decode(maps: ObjectMaps, min_score: float = 0.1) -> list[Boxes]:
     sides = maps.distances.flatten(2).gather(2, cells.unsqueeze(1).expand(-1, 4, -1))
     left, top, right, bottom = sides.unbind(1)
     corners = torch.stack([x - left, y - top, x + right, y + bottom], dim=2).clamp(0, 1)
-    parts = (part.cpu().numpy() for part in (corners, labels, best))
+    parts = (part.detach().cpu().numpy() for part in (corners, labels, best))
     found = [Boxes(*one) for one in zip(*parts, strict=True)]
     return [suppress(boxes.keep(boxes.scores >= min_score), 0.6) for boxes in found]
 
