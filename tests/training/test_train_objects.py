@@ -94,7 +94,7 @@ def test_one_batch_is_learnt_by_heart(tiny_data, folder):
     assert batch["concepts"].sum() == 1 + 4  # one is red, all are circles
     optimizer = torch.optim.Adam(learner.parameters(), lr=3e-3)
     losses = []
-    for _ in range(100):
+    for _ in range(200):
         loss = learner(batch)
         optimizer.zero_grad()
         loss.backward()
