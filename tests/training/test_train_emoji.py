@@ -177,7 +177,7 @@ def test_an_interrupted_file_goes_on_and_a_strange_one_is_left_alone(
     content = whole.read_bytes()
     cut.write_bytes(content[: len(content) // 2])
     calls, real = [], Feelings.fill_records
-    monkeypatch.setattr(Feelings, "complete", lambda *given: (calls.append(1), real(*given)))
+    monkeypatch.setattr(Feelings, "fill_records", lambda *given: (calls.append(1), real(*given)))
     bulk(data, cut, checkpoint, *flags)
     assert cut.read_bytes() == content
     assert 0 < len(calls) < len(TEXTS) / 4

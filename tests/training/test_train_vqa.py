@@ -236,7 +236,7 @@ def test_a_new_training_drops_the_numbers_and_the_card_of_the_old_weights(config
 
 def test_pictures_are_encoded_as_in_use_also_by_a_model_that_learns(tmp_path):
     model, modes = tiny_answerer().train(), []
-    model.encoder.register_forward_hook(lambda encoder, *_: modes.append(encoder.training))
+    model.encoder.network.register_forward_hook(lambda net, *_: modes.append(net.training))
     encode_rows(model, [row()], tmp_path)
     assert set(modes) == {False}
     assert model.training

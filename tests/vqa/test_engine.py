@@ -25,7 +25,7 @@ def engine():
 
 def count_encodings(engine):
     calls = []
-    engine.answerer.encoder.register_forward_hook(lambda *_: calls.append(1))
+    engine.answerer.encoder.network.register_forward_hook(lambda *_: calls.append(1))
     return calls
 
 
