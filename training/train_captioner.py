@@ -5,7 +5,7 @@ r"""Train the captioner.
 
 First the decoder learns on the grids of the frozen encoder, which are computed once and kept in
 `cache_dir`; then all of it is fine-tuned end to end; then it learns from CIDEr itself, on the grids
-of its own encoder and the captions of `data` alone (self-critical training).
+of its own encoder (self-critical training), whose document frequencies are those of all captions.
 Run the same command again to resume; on several processes run it under `torchrun --nproc_per_node N
 -m training.train_captioner ...`. States and TensorBoard logs are in `<output_dir>.state`.
 """
@@ -118,8 +118,6 @@ def train(config: TrainConfig) -> Path:
     }
     cpu_seconds = 0.0
     for stage, epochs in stages.items():
-        if stage == "critical":  # its measure is that of `data`
-            corpora = (_read_own(config), corpora[1])
         if epochs:
             model, progress = _run_stage(stage, epochs, model, corpora, run)
             cpu_seconds += progress.cpu_seconds
@@ -128,7 +126,7 @@ def train(config: TrainConfig) -> Path:
 
 def _read(config: TrainConfig) -> tuple[Corpus, Corpus]:
     """Training and validation captions; pictures are read lazily."""
-    corpus = _read_own(config)
+    corpus = read_corpus(config.data, config.train_split, fold=_left_out(config))
     measured = config.train_split if config.tune_fold else config.validation_split
     validation = read_corpus(config.data, measured, fold=config.tune_fold or None)
     check_splits(config.data, corpus.rows, validation.rows)
@@ -136,11 +134,6 @@ def _read(config: TrainConfig) -> tuple[Corpus, Corpus]:
         some: dict[str, Any] = {"share": config.also_share, "seed": config.seed}
         corpus += read_corpus(folder, "train", **some, fold=_left_out(config))
     return corpus, validation
-
-
-def _read_own(config: TrainConfig) -> Corpus:
-    """The training captions of `data` itself."""
-    return read_corpus(config.data, config.train_split, fold=_left_out(config))
 
 
 def _left_out(config: TrainConfig) -> bool | None:

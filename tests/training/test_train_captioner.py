@@ -135,9 +135,7 @@ def test_two_processes_learn_what_one_does(config, tmp_path):
     assert_moved_alike(found, expected, untrained)
 
 
-def test_a_second_folder_is_trained_on_in_part_and_not_for_its_reward(
-    config, tiny_data, monkeypatch
-):
+def test_a_second_folder_is_trained_on_in_part(config, tiny_data, monkeypatch):
     seen = []
 
     def note(stage, epochs, model, corpora, run):
@@ -146,7 +144,7 @@ def test_a_second_folder_is_trained_on_in_part_and_not_for_its_reward(
 
     monkeypatch.setattr(training.train_captioner, "_run_stage", note)
     train(replace(config, also=str(tiny_data), also_share=0.25))
-    assert seen == [("head", 2, 10, 8), ("tune", 1, 10, 8), ("critical", 1, 8, 8)]
+    assert seen == [("head", 2, 10, 8), ("tune", 1, 10, 8), ("critical", 1, 10, 8)]
 
 
 def test_a_training_may_go_on_from_a_captioner_of_ours_and_says_so(
