@@ -26,6 +26,7 @@ from training.core.run import Run, check_splits, command, warm_start
 from training.data.caption_set import CaptionSet, Corpus, build_vocabulary, read_corpus
 from training.data.decoding import first_pixels
 from training.data.feature_cache import encode_rows
+from training.tasks.caption_doubt import fit_doubt
 from training.tasks.captioning import CaptionLoss, CaptionTask, SelfCritical, reward_index
 from training.tasks.object_loss import object_loss
 from vqa import checkpoints
@@ -121,6 +122,7 @@ def train(config: TrainConfig) -> Path:
         if epochs:
             model, progress = _run_stage(stage, epochs, model, corpora, run)
             cpu_seconds += progress.cpu_seconds
+    fit_doubt(model, corpora[1])
     return run.end(model, cpu_seconds)
 
 

@@ -56,7 +56,7 @@ def caption(engine: Engine, options: argparse.Namespace) -> Found:
         whys = engine.explain_caption(options.picture, found.words, _method(options))
         data["why"] = [serialize.explanation(why) for why in whys]
         engine.draw(options.picture, whys).save(options.why)
-    return Found(found.text, data)
+    return Found(found.statement, data)
 
 
 def gaze(engine: Engine, options: argparse.Namespace) -> Found:

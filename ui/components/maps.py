@@ -113,6 +113,7 @@ _STORY = (
 </div>
 <p class="whole" aria-live="polite"></p>
 <div class="story" aria-live="off" hidden>
+<p class="doubt" hidden></p>
 <p class="hint">The stronger its colour, the surer of the word. Choose one for its map, all on one
 scale.</p>
 <div class="words" role="group" aria-label="The caption, word by word"></div>
@@ -166,7 +167,9 @@ const tell = () => {
   }
   if (value.number === number) return choose(chosen);
   number = value.number;
-  find('.whole').textContent = value.text;
+  find('.whole').textContent = value.statement;
+  find('.doubt').textContent = value.doubt;
+  find('.doubt').hidden = !value.doubt;
   find('.picture').src = value.picture;
   words.replaceChildren(...value.words.map(button));
   choose(value.first);

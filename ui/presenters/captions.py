@@ -19,6 +19,7 @@ from ui.presenters.model_cards import architecture
 from ui.presenters.why import LIVE
 from vqa.engine import Engine
 from vqa.models import Caption
+from vqa.models.captioner import UNSURE
 from vqa.pipelines.captioning import CaptionPipeline
 from vqa.tasks import CAPTION
 
@@ -146,7 +147,8 @@ def telling(number: int, picture: Shown, caption: Caption, given: int) -> dict[s
     return {
         "number": number,
         "picture": picture.uri,
-        "text": caption.text,
+        "statement": caption.statement,  # read aloud at once, and the words not
+        "doubt": UNSURE if caption.unsure else "",  # stands before the words
         "words": [_word(text, p, place < given) for place, (text, p) in enumerate(pairs)],
         "first": looked_most(caption),
         "maps": [],

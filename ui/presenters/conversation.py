@@ -161,9 +161,11 @@ def shown(engine: Engine, path: str) -> tuple[Turn, tuple[str, ...]]:
     said = READY
     asked: tuple[str, ...] = ANY_PICTURE[1:]
     if engine.caption_pipelines:
-        caption = engine.caption(path).text
-        said = f"I see {caption}. {READY}"
-        asked = (*suggestions.questions(caption), *asked)[: suggestions.MAX_QUESTIONS]
+        caption = engine.caption(path)
+        said = (
+            f"{_sentence(caption.statement if caption.unsure else f'I see {caption.text}')} {READY}"
+        )
+        asked = (*suggestions.questions(caption.text), *asked)[: suggestions.MAX_QUESTIONS]
     return Turn(PICTURE, path, "My picture", said, thumb=thumb), _invited(engine, asked)
 
 
@@ -223,7 +225,7 @@ def _answer(engine: Engine, turn: Turn) -> Reply:
 
 def _caption(engine: Engine, turn: Turn) -> Reply:
     caption = engine.caption(turn.path)
-    return replace(turn, said=_sentence(caption.text)), _looked(caption)
+    return replace(turn, said=_sentence(caption.statement)), _looked(caption)
 
 
 def _gaze(engine: Engine, turn: Turn) -> Reply:

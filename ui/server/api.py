@@ -122,6 +122,7 @@ def _caption(engine: Engine, picture: gr.Image, found: gr.JSON) -> None:
 
         Returns:
             caption and log_prob
+            unsure: whether its words are so improbable that it is likely to be wrong
             words: each with its probability
             alternatives: all captions found, best first
         """

@@ -176,6 +176,7 @@ class Describing(Lines):
             said = {
                 "caption": caption.text,
                 "log_prob": round(caption.log_prob, 4),
+                "unsure": caption.unsure,
                 "words": [[word, round(p, 6)] for word, p in words],
             }
             for line in lines:

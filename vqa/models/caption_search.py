@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from statistics import fmean
 from typing import NamedTuple
 
 import torch
@@ -134,13 +135,15 @@ def _caption(
     if scored.attention is not None:
         maps = scored.attention[picture, :count].view(count, grid.height, grid.width)
         attention = maps.float().cpu().numpy()
+    word_probs = tuple(scored.log_probs[picture, :count].exp().tolist())
     return Caption(
         text=" ".join(words),
         words=words,
-        word_probs=tuple(scored.log_probs[picture, :count].exp().tolist()),
+        word_probs=word_probs,
         attention=attention,
         log_prob=totals[0],
         alternatives=tuple(dict(there).items()),  # what is drawn may repeat itself
+        unsure=bool(words) and fmean(word_probs) < model.config.unsure_below,
     )
 
 

@@ -29,6 +29,7 @@ from vqa.preprocessing.vocabulary import Vocab
 END = "<end>"  # begins and ends every caption, in both directions
 ATTENTION = ("none", "soft", "adaptive")
 DECODERS = ("lstm", "bilstm")
+UNSURE = "I am not sure what this shows: "  # begins what is told to people, where `Caption.unsure`
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class CaptionerConfig:
     dropout: float = 0.5  # on cells, words, states and what the words are read from
     max_words: int = 20  # of a caption
     length_power: float = 1.0  # captions are ranked by log p / length ** length_power
+    unsure_below: float = 0.0  # mean probability of its words under which a caption is doubtful
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -67,6 +69,12 @@ class Caption:
     attention: np.ndarray | None  # (T, h, w) float32: a word's sums to how much it looked, 0..1
     log_prob: float  # natural, over the words and the end (unless cut at max_words before it)
     alternatives: tuple[tuple[str, float], ...] = ()  # all found, this one first, with log_prob
+    unsure: bool = False  # its words are so improbable that most such captions were wrong
+
+    @property
+    def statement(self) -> str:
+        """The caption as it is told to people: with a warning before it where it is doubtful."""
+        return f"{UNSURE}{self.text}" if self.unsure else self.text
 
 
 class ProjectedImage(NamedTuple):

@@ -34,6 +34,7 @@ def caption(found: Caption) -> dict[str, Any]:
     return {
         "caption": found.text,
         "log_prob": found.log_prob,
+        "unsure": found.unsure,
         "words": [list(word) for word in words],
         "alternatives": [list(other) for other in found.alternatives],
     }

@@ -91,7 +91,7 @@ def maps_of(caption, label=""):
 def test_a_caption_is_told_word_by_word():
     picture = answers.shrink(Image.new("RGB", (40, 30)))
     story = captions.telling(7, picture, a_caption(), given=1)
-    assert (story["number"], story["text"], story["picture"]) == (7, "a dog", picture.uri)
+    assert (story["number"], story["statement"], story["picture"]) == (7, "a dog", picture.uri)
     assert [word["text"] for word in story["words"]] == ["a", "dog"]
     assert [word["probability"] for word in story["words"]] == [0.995, 0.62]
     assert [word["said"] for word in story["words"]] == [
@@ -100,6 +100,14 @@ def test_a_caption_is_told_word_by_word():
     ]
     assert story["waiting"]
     assert story["maps"] == []
+    assert story["doubt"] == ""
+
+
+def test_a_doubtful_caption_is_told_with_a_warning():
+    picture = answers.shrink(Image.new("RGB", (40, 30)))
+    story = captions.telling(7, picture, a_caption(unsure=True), given=0)
+    assert story["doubt"] == "I am not sure what this shows: "
+    assert story["statement"] == "I am not sure what this shows: a dog"
 
 
 def test_the_word_that_looked_the_most_is_first():

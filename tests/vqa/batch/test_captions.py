@@ -41,7 +41,7 @@ def test_each_picture_has_the_line_that_the_engine_gives_it(
     assert [line["image_id"] for line in lines] == list(range(8))
     model = checkpoints.load(tiny_captioner_checkpoint)
     for line, row in zip(lines, tiny_rows(), strict=True):
-        assert list(line) == ["image_id", "caption", "log_prob", "words"]
+        assert list(line) == ["image_id", "caption", "log_prob", "unsure", "words"]
         expected = CaptionPipeline(model).caption(row["image"]["bytes"], beam=beam)
         assert line["caption"] == expected.text == " ".join(word for word, _ in line["words"])
         assert line["log_prob"] == pytest.approx(expected.log_prob, abs=1e-3)

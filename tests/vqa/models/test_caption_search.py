@@ -1,5 +1,7 @@
 """From numbers to captions: search, the two directions together, words, probabilities and maps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -146,3 +148,20 @@ def test_a_model_that_learnt_pictures_by_heart_repeats_their_captions(decoder, b
     captions = caption_pipeline.caption_batch(PICTURES, beam=beam)
     assert [caption.text for caption in captions] == said()
     assert all(caption.log_prob > -0.5 for caption in captions)
+
+
+def test_a_caption_of_improbable_words_is_unsure(two):
+    grid, seen = look(two, 1)
+    found = caption_search.search(two, seen, width=2)
+    with torch.no_grad():
+        (caption,) = caption_search.describe(two, grid, seen, found)
+    mean = sum(caption.word_probs) / len(caption.word_probs)
+    before = two.config
+    for threshold, unsure_now in ((mean - 1e-6, False), (mean + 1e-6, True)):
+        two.config = replace(before, unsure_below=threshold)
+        with torch.no_grad():
+            (caption,) = caption_search.describe(two, grid, seen, found)
+        assert caption.unsure is unsure_now
+        assert caption.statement.startswith("I am not sure") is unsure_now
+        assert caption.statement.endswith(caption.text)
+    two.config = before
