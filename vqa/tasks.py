@@ -81,7 +81,7 @@ CAPTION = Task(
         "model_name": "SeeWhy captioner",
         "metrics": {"cider": "cider", "bleu4": "bleu"},
     },
-    columns=("cider", "bleu1", "bleu4", "rouge_l", "words", "most_frequent"),
+    columns=("cider", "bleu1", "bleu4", "rouge_l", "chair_i", "words", "most_frequent"),
 )
 GAZE = Task(
     key="gaze",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from training.evaluation.predictions import Metrics, read_lines, say_missing
+from training.pseudo_boxes import OBJECTS
 from vqa.batch.runner import BadPredictions
 from vqa.data.image_dataset import ImageDataset
 from vqa.errors import BadData
 from vqa.metrics.functional.captions import caption_scores
+from vqa.models.object_words import named, word_index
 from vqa.preprocessing.ptb_tokenizer import ptb_tokenize
 
 CAPTION_FIELDS = {"image_id": (int, str), "caption": str}
@@ -24,6 +27,7 @@ def score_captions(rows: ImageDataset, predictions: Path) -> Metrics:
 
     Returns:
         BLEU-1 to 4, ROUGE-L, CIDEr (that of the COCO evaluation) and plain CIDEr, times 100;
+        `chair_i`, the percentage of the things named that are not there, of `chair_i`;
         `words` (how many different ones), `most_frequent` (percentage of the captions that are the
         one used most), `mean_words`, `n` and `n_missing`.
 
@@ -49,9 +53,34 @@ def score_captions(rows: ImageDataset, predictions: Path) -> Metrics:
     scores.pop("cider_d")  # `cider` by its other name
     (_, most), *_ = Counter(texts).most_common(1)
     return scores | {
+        "chair_i": round(100 * chair_i(texts, list(references.values())), 2),
         "words": len({word for words in captions for word in words}),
         "most_frequent": round(100 * most / len(texts), 2),
         "mean_words": round(sum(map(len, captions)) / len(captions), 2),
         "n": len(texts),
         "n_missing": len(missing),
     }
+
+
+def chair_i(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """How much captions say that is not there, of the things that they name.
+
+    CHAIR-i of Rohrbach et al., "Object Hallucination in Image Captioning", EMNLP 2018, with the 80
+    classes of COCO and their other words. Only what people wrote tells here what is there: a thing
+    that nobody mentions counts as made up, so that the figure is higher than with COCO's labels.
+
+    Args:
+        captions: one a picture.
+        references: what people wrote of each picture.
+
+    Returns:
+        The share, 0 to 1, of the classes named in captions, each counted once a caption; 0 where
+        none is named.
+    """
+    index, mentioned, made_up = word_index(OBJECTS), 0, 0
+    for caption, texts in zip(captions, references, strict=True):
+        there = {label for text in texts for label in named(text, index)}
+        labels = set(named(caption, index))
+        mentioned += len(labels)
+        made_up += len(labels - there)
+    return made_up / mentioned if mentioned else 0.0

@@ -126,6 +126,12 @@ def test_captions_of_people_score_full_marks(data):
     assert (found["most_frequent"], found["mean_words"]) == (50, 3.5)
 
 
+def test_things_that_nobody_mentions_are_made_up(data):
+    assert scored(data, {1: "a dog on a bench", 2: "a man on a bench"})["chair_i"] == 25
+    assert scored(data, {1: "dogs", 2: "people"})["chair_i"] == 0
+    assert scored(data, {1: "it is red", 2: "so it is"})["chair_i"] == 0
+
+
 def test_one_caption_for_all_shows(data):
     found = scored(data, {1: "a dog", 2: "a dog"})
     assert (found["most_frequent"], found["words"]) == (100, 2)
