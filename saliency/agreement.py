@@ -1,4 +1,4 @@
-"""Do maps agree: those of several methods, and a method's own before and after a model is spoilt?
+"""How much maps agree: those of several methods, or of one method before and after randomisation.
 
 Adebayo et al.: Sanity Checks for Saliency Maps (2018): redraw a network's weights layer by layer
 from the output down, and explain again. A map that stays as it was does not depend on what the
@@ -25,7 +25,7 @@ from saliency.types import CannotExplain, Progress, check_pixels
 
 @dataclass(frozen=True)
 class Agreement:
-    """How much maps of one picture agree, each with each; rows and columns as in `names`."""
+    """How much the maps of one picture agree, pair by pair; rows and columns as in `names`."""
 
     names: tuple[str, ...]
     correlations: NDArray[np.float64]  # (M, M), in [-1, 1]: `rank_correlation`
@@ -78,7 +78,7 @@ def top_overlap(one: Map, other: Map, fraction: float = 0.1) -> float:
 
 
 def agreement(maps: Mapping[str, Map], fraction: float = 0.1) -> Agreement:
-    """Compare several maps of a picture, each with each.
+    """Compare several maps of a picture, pair by pair.
 
     Args:
         maps: name -> (H, W), all of one size.
@@ -89,8 +89,8 @@ def agreement(maps: Mapping[str, Map], fraction: float = 0.1) -> Agreement:
             fraction.
     """
     _check(list(maps.values()))
-    ranks = np.stack([_standard_ranks(each) for each in maps.values()])
-    tops = [_top(each, fraction) for each in maps.values()]
+    ranks = np.stack([_standard_ranks(values) for values in maps.values()])
+    tops = [_top(values, fraction) for values in maps.values()]
     overlaps = np.array([[_overlap(one, other) for other in tops] for one in tops])
     return Agreement(tuple(maps), ranks @ ranks.T, overlaps)
 
@@ -106,7 +106,7 @@ def randomisation(
     progress: Progress | None = None,
     **options: Any,
 ) -> tuple[Stage, ...]:
-    """Redraw the layers from the output down, and see how fast the map lets go of the original.
+    """Replace the layers' weights by random ones from the output down, and compare the maps.
 
     A copy is redrawn; the scorer itself is only read. Each tensor is drawn from a normal of its own
     mean and standard deviation, so that the signal neither dies nor grows on its way; one of
@@ -147,8 +147,10 @@ def randomisation(
             def inside(_done: int, _total: int, step: int = step) -> None:
                 report(step, len(ends))
 
-            found = explain(twin, pixels, [target], method, seed=seed, progress=inside, **options)
-            maps.append(found[0].map)
+            explanations = explain(
+                twin, pixels, [target], method, seed=seed, progress=inside, **options
+            )
+            maps.append(explanations[0].map)
             report(step + 1, len(ends))
     return tuple(
         Stage(layers[end - 1][0], end, rank_correlation(maps[0], map))
@@ -186,18 +188,18 @@ def _redraw(tensors: Sequence[Tensor], draw: torch.Generator) -> None:
 
 
 def _check(maps: Sequence[Map]) -> None:
-    shapes = {np.shape(each) for each in maps}
+    shapes = {np.shape(values) for values in maps}
     if len(shapes) != 1 or len(next(iter(shapes))) != 2 or not np.size(maps[0]):
         raise ValueError(f"maps must be (H, W) and of one size, these are {sorted(shapes)}")
-    if not all(np.isfinite(each).all() for each in maps):
+    if not all(np.isfinite(values).all() for values in maps):
         raise ValueError("a map holds numbers that are not finite")
 
 
 def _standard_ranks(map: Map) -> NDArray[np.float64]:
     """The places' ranks (N,), shifted to the mean 0 and scaled to the length 1; 0 if constant."""
-    _, place, counts = np.unique(np.ravel(map), return_inverse=True, return_counts=True)
+    _, level, counts = np.unique(np.ravel(map), return_inverse=True, return_counts=True)
     ranks = counts.cumsum() - (counts - 1) / 2
-    centred = ranks[place] - (len(place) + 1) / 2
+    centred = ranks[level] - (len(level) + 1) / 2
     length = float(np.linalg.norm(centred))
     return np.asarray(centred / length if length else centred)
 

@@ -245,7 +245,7 @@ class _Patches:
             raise ValueError(f"maps of a picture {self.size} are not {maps.shape}")
         if not np.isfinite(maps).all():
             raise ValueError("a map holds numbers that are not finite")
-        sums = [np.bincount(self.labels.ravel(), each.ravel()) for each in maps]
+        sums = [np.bincount(self.labels.ravel(), values.ravel()) for values in maps]
         return np.stack(sums) / self.areas
 
     def covered(self, patches: NDArray[np.bool_]) -> Tensor:
@@ -257,14 +257,14 @@ class _Patches:
         self, scorer: nn.Module, patches: NDArray[np.bool_], progress: Progress | None
     ) -> Tensor:
         """What a scorer answers when these are covered, (N, count) -> probabilities (N, K)."""
-        found = []
+        batches = []
         with hooks.evaluating(scorer), torch.no_grad():
             for part in hooks.chunks(len(patches), hooks.chunk_size(self.pixels)):
                 scores = scorer(self.covered(patches[part]))
-                found.append(probabilities(scorer, scores))
+                batches.append(probabilities(scorer, scores))
                 if progress:
                     progress(part.stop, len(patches))
-        return torch.cat(found)
+        return torch.cat(batches)
 
     def _filling(self, fill: Fill) -> Tensor:
         if fill == "mean":
@@ -292,6 +292,6 @@ def _ranks(values: NDArray[np.float64], draw: np.random.RandomState) -> NDArray[
     return order.argsort(axis=1)
 
 
-def _curve(fractions: tuple[float, ...], found: tuple[float, ...]) -> Curve:
-    heights = (np.array(found[1:]) + np.array(found[:-1])) / 2
-    return Curve(fractions, found, float(heights @ np.diff(fractions)))
+def _curve(fractions: tuple[float, ...], values: tuple[float, ...]) -> Curve:
+    heights = (np.array(values[1:]) + np.array(values[:-1])) / 2
+    return Curve(fractions, values, float(heights @ np.diff(fractions)))

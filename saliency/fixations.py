@@ -29,10 +29,10 @@ def count_map(fixations: Sequence[tuple[float, float]], size: tuple[int, int] = 
     height, width = size
     counts = torch.zeros(height * width)
     inside = [(x, y) for x, y in fixations if 0 <= x <= 1 and 0 <= y <= 1]
-    places = [
+    cells = [
         min(height - 1, int(y * height)) * width + min(width - 1, int(x * width)) for x, y in inside
     ]
-    counts.index_add_(0, torch.tensor(places, dtype=torch.long), torch.ones(len(places)))
+    counts.index_add_(0, torch.tensor(cells, dtype=torch.long), torch.ones(len(cells)))
     return counts.view(height, width)
 
 

@@ -54,9 +54,9 @@ def _metric(formula: Callable[..., Tensor]) -> Metric:
 
     @functools.wraps(formula)
     def measure(*maps: Any, **options: float) -> Any:
-        plain = not any(isinstance(each, Tensor) for each in maps)
+        plain = not any(isinstance(values, Tensor) for values in maps)
         named = dict(zip(names, maps, strict=False))
-        tensors = _of_one_size({name: _tensor(each, name) for name, each in named.items()})
+        tensors = _of_one_size({name: _tensor(values, name) for name, values in named.items()})
         value = formula(*tensors, *maps[len(tensors) :], **options)
         return float(value) if plain else value
 
@@ -78,16 +78,16 @@ def _tensor(values: Any, name: str) -> Tensor:
 
 
 def _of_one_size(maps: Mapping[str, Tensor]) -> list[Tensor]:
-    shapes = [tuple(each.shape) for each in maps.values()]
+    shapes = [tuple(values.shape) for values in maps.values()]
     try:
         shape = np.broadcast_shapes(*shapes)
-        fits = len({each[-2:] for each in shapes}) == 1
+        fits = len({size[-2:] for size in shapes}) == 1
     except ValueError:
         fits = False
     if not fits:
-        told = ", ".join(f"{name} {each}" for name, each in zip(maps, shapes, strict=True))
-        raise ValueError(f"maps must be of one size: {told}")
-    return [each.expand(shape) for each in maps.values()]
+        listed = ", ".join(f"{name} {size}" for name, size in zip(maps, shapes, strict=True))
+        raise ValueError(f"maps must be of one size: {listed}")
+    return [values.expand(shape) for values in maps.values()]
 
 
 @_metric
@@ -217,8 +217,8 @@ def information_gain(prediction: Tensor, fixations: Tensor, baseline: Tensor, /)
         ValueError: also if a map is below 0 somewhere, or 0 everywhere.
     """
     _check_fixations(fixations, "fixations")
-    predicted, known = _density(prediction, "prediction"), _density(baseline, "baseline")
-    return _at_fixations((EPS + predicted).log2() - (EPS + known).log2(), fixations)
+    predicted, expected = _density(prediction, "prediction"), _density(baseline, "baseline")
+    return _at_fixations((EPS + predicted).log2() - (EPS + expected).log2(), fixations)
 
 
 @_metric
@@ -311,13 +311,13 @@ def _areas(prediction: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """(..., H, W) -> (...): the area for each map, weights of the two kinds given a pixel."""
     shape = prediction.shape
     maps = (prediction.detach(), positive, negative)
-    rows = zip(*(each.reshape(-1, shape[-2] * shape[-1]) for each in maps), strict=True)
+    rows = zip(*(values.reshape(-1, shape[-2] * shape[-1]) for values in maps), strict=True)
     return torch.stack([_area(*row) for row in rows]).to(prediction.dtype).view(shape[:-2])
 
 
 def _area(values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """Chance that a positive has the higher value, ties counted half; all (N,)."""
-    place = torch.unique(values, return_inverse=True)[1]  # 0 for the lowest value, and so on
-    higher, lower = (torch.bincount(place, w.double()) for w in (positive, negative))
+    level = torch.unique(values, return_inverse=True)[1]  # 0 for the lowest value, and so on
+    higher, lower = (torch.bincount(level, w.double()) for w in (positive, negative))
     below = lower.cumsum(0) - lower / 2
     return (higher * below).sum() / (higher.sum() * lower.sum())

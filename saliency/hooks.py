@@ -1,7 +1,7 @@
-"""Look into somebody else's module, and leave it as it was found.
+"""Run a module with hooks and gradients, and restore its state afterwards.
 
-Hooks act only in the thread that set them: a model that others use meanwhile keeps answering them
-as if nobody looked. Gradients are taken with `torch.autograd.grad`, so no `.grad` is touched.
+Hooks act only in the thread that set them, so that other threads can use the model meanwhile.
+Gradients are taken with `torch.autograd.grad`, so no `.grad` is touched.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def gradients(scores: Tensor, inputs: Tensor) -> Tensor:
     count = scores.shape[1]
     if not scores.requires_grad:  # no score depends on them at all
         return inputs.new_zeros(count, *inputs.shape)
-    each = [
+    rows = [
         torch.autograd.grad(
             scores[:, i].sum(),
             inputs,
@@ -129,7 +129,7 @@ def gradients(scores: Tensor, inputs: Tensor) -> Tensor:
         )[0]
         for i in range(count)
     ]
-    return torch.stack(each)
+    return torch.stack(rows)
 
 
 def chunks(total: int, size: int) -> Iterator[slice]:
@@ -138,9 +138,10 @@ def chunks(total: int, size: int) -> Iterator[slice]:
 
 
 def chunk_size(pixels: Tensor) -> int:
-    """How many copies of a picture to run at once: as much as memory bears, and no more than pays.
+    """How many copies of a picture to run in one batch.
 
-    On a processor 8 pictures of 224 x 224 are faster than one big batch, which leaves the caches.
+    On a CPU 8 pictures of 224 x 224 are faster than one large batch, which exceeds its caches; on a
+    GPU as many as its free memory holds.
     """
     area = pixels.shape[-2] * pixels.shape[-1]
     if pixels.device.type != "cuda":

@@ -65,8 +65,8 @@ def side_by_side(
     width, _ = _room(base)
     cells = [_cell("picture", base, Image.new("RGB", (width, _LEGEND_HEIGHT), _PAPER))]
     for title, values, signed in panels:
-        drawn = _drawn(base, values, opacity, signed, None)
-        cells.append(_cell(title, drawn, legend(width, signed=signed, opacity=opacity)))
+        picture_with_map = _drawn(base, values, opacity, signed, None)
+        cells.append(_cell(title, picture_with_map, legend(width, signed=signed, opacity=opacity)))
     return _grid(cells, columns)
 
 
@@ -98,10 +98,10 @@ def top_panel(
     if len(maps) != len(titles):
         raise ValueError(f"there are {len(maps)} maps and {len(titles)} titles")
     base, scale = _fitted(picture, side), shared_scale(maps, signed=signed)
-    drawn = [_drawn(base, values, opacity, signed, scale) for values in maps]
-    cells = [_cell(*cell) for cell in zip(["picture", *titles], [base, *drawn], strict=True)]
-    overlays = max(min(columns, len(cells)) - 1, 1)  # of a row: all that the legend is for
-    width = overlays * (cells[0].width + _GAP) - _GAP
+    overlays = [_drawn(base, values, opacity, signed, scale) for values in maps]
+    cells = [_cell(*cell) for cell in zip(["picture", *titles], [base, *overlays], strict=True)]
+    per_row = max(min(columns, len(cells)) - 1, 1)  # overlays in a row, which the legend is for
+    width = per_row * (cells[0].width + _GAP) - _GAP
     return _grid(cells, columns, legend(width, signed=signed, opacity=opacity))
 
 
@@ -151,9 +151,9 @@ def _drawn(
         return blend(picture, values, opacity, signed=signed, scale=scale)
     dimmed = Image.blend(Image.new("RGB", picture.size), picture, _DIM)
     overlaid = blend(dimmed, values, opacity, signed=signed, scale=scale)
-    drawn = _centred(overlaid, _room(picture), _INK)
-    ImageDraw.Draw(drawn).text(
-        (drawn.width / 2, drawn.height / 2),
+    labelled = _centred(overlaid, _room(picture), _INK)
+    ImageDraw.Draw(labelled).text(
+        (labelled.width / 2, labelled.height / 2),
         NO_EVIDENCE,
         _PAPER,
         _font(_TITLE),
@@ -161,7 +161,7 @@ def _drawn(
         stroke_width=2,  # for what speaks against is as light as the words
         stroke_fill=_INK,
     )
-    return drawn
+    return labelled
 
 
 def _room(picture: Image.Image) -> tuple[int, int]:

@@ -55,9 +55,10 @@ def explain(
     progress: Progress | None = None,
     **options: Any,
 ) -> tuple[Explanation, ...]:
-    """Say why a picture got the scores it got.
+    """Compute a map for each of several scores of one picture.
 
-    The scorer is left as it was found, also after an exception: training flags, hooks, gradients.
+    The scorer's training flags, hooks and gradients are restored afterwards, also after an
+    exception.
 
     Args:
         scorer: pixels (B, 3, H, W) -> scores (B, K); see `saliency.types`.
@@ -78,16 +79,16 @@ def explain(
     spec = find(method)
     settings = options_of(method)
     if unknown := sorted(set(options) - set(settings)):
-        known = ", ".join(settings) or "none"
-        raise ValueError(f"{method} has no option {', '.join(unknown)}; it has: {known}")
+        names = ", ".join(settings) or "none"
+        raise ValueError(f"{method} has no option {', '.join(unknown)}; it has: {names}")
     check_pixels(pixels)
     check_targets(targets)
-    given: dict[str, Any] = {"seed": seed, "progress": progress or (lambda _done, _total: None)}
+    common: dict[str, Any] = {"seed": seed, "progress": progress or (lambda _done, _total: None)}
     accepted = inspect.signature(spec.run).parameters
-    given = {name: value for name, value in given.items() if name in accepted}
+    common = {name: value for name, value in common.items() if name in accepted}
     start = time.perf_counter()
     with hooks.evaluating(scorer):
-        maps = spec.run(scorer, pixels.detach().float().clone(), targets, **given, **options)
+        maps = spec.run(scorer, pixels.detach().float().clone(), targets, **common, **options)
     seconds = time.perf_counter() - start
     return _explanations(method, targets, maps, settings | options, seconds)
 

@@ -1,4 +1,4 @@
-"""Explain what reads words instead of pictures: how far each token pushes a score.
+"""Explain models that read text: how much each token raises or lowers a score.
 
 A token scorer is an `nn.Module` that maps the vectors of tokens (B, T, D) to raw, differentiable
 scores (B, K), every row a text of T tokens; T may be any number from 1 on. Two methods:
@@ -29,7 +29,7 @@ _CHUNK = 64  # texts at a time
 
 @dataclass(frozen=True)
 class TokenExplanation:
-    """How far each token of a text pushes one score."""
+    """How much each token of a text raises or lowers one score."""
 
     method: str  # its name in TOKEN_METHODS
     target: int  # which of the scorer's scores
@@ -41,7 +41,7 @@ class TokenExplanation:
 def integrated_gradients(
     scorer: nn.Module, vectors: Tensor, targets: Sequence[int], *, steps: int = 50
 ) -> Maps:
-    """Share the rise of each score, from vectors of 0 to these, among the tokens.
+    """Divide the difference of each score to that of all-zero vectors among the tokens.
 
     Args:
         scorer: (B, T, D) -> (B, K).
@@ -80,7 +80,7 @@ def integrated_gradients(
 
 
 def leave_one_out(scorer: nn.Module, vectors: Tensor, targets: Sequence[int]) -> Maps:
-    """Take each token out of the text in turn: how far does each score fall?
+    """Compute how much each score falls when one token is removed from the text, token by token.
 
     The vectors of the others stay as they are.
 
@@ -122,7 +122,7 @@ def explain_tokens(
 ) -> tuple[TokenExplanation, ...]:
     """Say which tokens of a text made its scores what they are.
 
-    The scorer is left as it was found, also after an exception.
+    The scorer's training flags, hooks and gradients are restored, also after an exception.
 
     Args:
         scorer: vectors of tokens (B, T, D) -> scores (B, K).
@@ -145,10 +145,10 @@ def explain_tokens(
     check_targets(targets)
     run, _ = TOKEN_METHODS[method]
     with hooks.evaluating(scorer):
-        found = run(scorer, vectors.detach().float().clone(), targets, **options)
-    pushes = found.values.detach().float().cpu().numpy()
-    details = found.details or [{}] * len(targets)
+        maps = run(scorer, vectors.detach().float().clone(), targets, **options)
+    pushes = maps.values.detach().float().cpu().numpy()
+    details = maps.details or [{}] * len(targets)
     return tuple(
-        TokenExplanation(method, target, pushes[i].copy(), float(found.scores[i]), details[i])
+        TokenExplanation(method, target, pushes[i].copy(), float(maps.scores[i]), details[i])
         for i, target in enumerate(targets)
     )

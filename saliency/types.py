@@ -32,7 +32,7 @@ class NoEvidence(ValueError):
 
 
 class Cancelled(Exception):
-    """For `progress` to raise: the explanation ends, and leaves everything as it was found."""
+    """Raised by `progress` to end an explanation; the scorer's state is restored first."""
 
 
 class Maps(NamedTuple):

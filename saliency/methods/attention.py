@@ -1,7 +1,7 @@
-"""Attention: where the scorer itself says that it looked.
+"""Attention: the weights that the model itself gave to the places of the picture.
 
-Not a measure of what mattered (Jain, Wallace: Attention is not Explanation, 2019): compare it with
-the methods that are.
+High attention does not mean that a place decided the score (Jain, Wallace: Attention is not
+Explanation, 2019); compare the map with those of methods that follow or test the score.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from saliency.types import CannotExplain, Maps, pick
 
 
 def attention(scorer: nn.Module, pixels: Tensor, targets: Sequence[int]) -> Maps:
-    """The scorer's own attention.
+    """Read the attention map that the scorer itself computes, one a target.
 
     Args:
         scorer: pixels (B, 3, H, W) -> scores (B, K), with `attention(pixels)` beside.
@@ -24,19 +24,19 @@ def attention(scorer: nn.Module, pixels: Tensor, targets: Sequence[int]) -> Maps
         targets: which of the K scores to explain.
 
     Returns:
-        Maps (len(targets), H, W), at least 0; the same for all targets if the scorer looks once
-        for all. Cost: 2 forwards.
+        Maps (len(targets), H, W), at least 0; equal for all targets where the scorer has one map
+        for all of them. Cost: 2 forwards.
 
     Raises:
         CannotExplain: if the scorer has no attention.
         ValueError: if a target is out of range.
     """
-    look = getattr(scorer, "attention", None)
-    if not callable(look):
+    attend = getattr(scorer, "attention", None)
+    if not callable(attend):
         raise CannotExplain(f"{type(scorer).__name__} has no attention to show")
     with torch.no_grad():
         scores = scorer(pixels)
-        maps = look(pixels)[0]
+        maps = attend(pixels)[0]
         picked = pick(scores, targets)[0]
         maps = maps[list(targets)] if len(maps) > 1 else maps.expand(len(targets), -1, -1)
         return Maps(hooks.enlarge(maps, pixels.shape[2:]), picked)

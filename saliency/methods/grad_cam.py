@@ -1,10 +1,10 @@
-"""Grad-CAM: the feature maps that a score rises with, weighted and added.
+"""Grad-CAM: a sum of feature maps, each weighted by the mean gradient of the score to it.
 
 Selvaraju et al.: Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization
 (2017). With the feature maps A_c: w_c = mean_ij dS / dA_cij, L = ReLU(sum_c w_c A_c).
 
-The trunk runs once, without a graph; its output becomes the leaf, and only the head runs backwards,
-once a target. So three targets cost hardly more than a forward.
+The layers up to the feature maps run once and without a graph; only those after them run backwards,
+once a target. Three targets therefore cost hardly more than a forward pass.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ def grad_cam(
     layer: nn.Module | None = None,
     enlarge: bool = True,
 ) -> Maps:
-    """Where in the picture lie the features that each score rises with.
+    """Compute the Grad-CAM map of each score.
 
     Args:
         scorer: pixels (B, 3, H, W) -> scores (B, K).
         pixels: one picture, (1, 3, H, W) in [0, 1].
         targets: which of the K scores to explain.
         layer: the module to read, within the scorer; None for its own `feature_layer`.
-        enlarge: to the picture's size; False for the layer's own grid (k, h, w).
+        enlarge: whether to resize the maps to the picture; False returns the layer's own grid.
 
     Returns:
         Maps (len(targets), H, W), at least 0. Cost: 1 forward, a backward of the head a target.

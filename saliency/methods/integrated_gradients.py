@@ -1,6 +1,6 @@
-"""Integrated gradients: a score's rise from a flat picture to this one, shared among the pixels.
+"""Integrated gradients: the score's difference to a uniform picture, divided among the pixels.
 
-Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks (2017). With the flat picture b,
+Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks (2017). With the uniform picture b,
 M = sum_c (x_c - b) * integral over t in 0..1 of dS / dx_c at b + t (x - b). The integral is a
 Gauss-Legendre sum: exact for polynomials of degree 2 * steps - 1, so few steps go far.
 
@@ -29,13 +29,13 @@ def integrated_gradients(
     steps: int = 50,
     progress: Progress = lambda _done, _total: None,
 ) -> Maps:
-    """Share the rise of each score, from a flat picture to this one, among the pixels.
+    """Divide the difference of each score to that of a uniform picture among the pixels.
 
     Args:
         scorer: pixels (B, 3, H, W) -> scores (B, K).
         pixels: one picture, (1, 3, H, W) in [0, 1].
         targets: which of the K scores to explain.
-        baseline: grey level of the flat picture; 0 is black.
+        baseline: grey level of the uniform picture, 0 (black) to 1.
         steps: Gauss-Legendre points on the straight path between the two.
         progress: called with (done, total) steps.
 

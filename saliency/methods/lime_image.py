@@ -108,8 +108,8 @@ class ImageLime:
         self.segments = superpixels(self.picture, segmentation)
         count = int(self.segments.max()) + 1
         self.hidden = _hidden(self.picture, self.segments, hide)
-        drawn = np.random.RandomState(seed).randint(0, 2, samples * count)  # as lime draws
-        self.masks: Array = drawn.reshape(samples, count).astype(bool)
+        bits = np.random.RandomState(seed).randint(0, 2, samples * count)  # as lime draws
+        self.masks: Array = bits.reshape(samples, count).astype(bool)
         self.masks[0] = True
         distances = 1 - np.sqrt(self.masks.mean(axis=1))  # cosine, to all ones
         self.weights: Array = np.sqrt(np.exp(-(distances**2) / KERNEL_WIDTH**2))
@@ -148,12 +148,12 @@ class ImageLime:
             with hooks.evaluating(scorer), torch.no_grad():
                 scores = scorer(torch.lerp(hidden, shown, kept))
                 pick(scores, targets)
-                found = probabilities(scorer, scores).float().cpu().numpy()
+                batch = probabilities(scorer, scores).float().cpu().numpy()
             if rows.start == 0:
                 self.scores = scores[:1].float()
-                every = np.empty((len(masks), found.shape[1]), np.float32)
-            every[rows] = found
-            self.probabilities = every[: rows.stop]
+                probabilities_of_all = np.empty((len(masks), batch.shape[1]), np.float32)
+            probabilities_of_all[rows] = batch
+            self.probabilities = probabilities_of_all[: rows.stop]
             progress(rows.stop, len(masks))
             yield rows.stop
 
@@ -201,31 +201,31 @@ class LimeDetails(Mapping[str, Any]):
         self, sample: ImageLime, target: int, coefficients: Array, intercept: float, r2: float
     ) -> None:
         self._target, self._coefficients = target, coefficients
-        known = {"r2": float(r2), "intercept": float(intercept), "segments": len(coefficients)}
-        self._known: dict[str, Any] = known | {"sample": sample}
+        values = {"r2": float(r2), "intercept": float(intercept), "segments": len(coefficients)}
+        self._values: dict[str, Any] = values | {"sample": sample}
 
     def __getitem__(self, name: str) -> Any:
-        return self.explanation if name == "explanation" else self._known[name]
+        return self.explanation if name == "explanation" else self._values[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(("explanation", *self._known))
+        return iter(("explanation", *self._values))
 
     def __len__(self) -> int:
-        return 1 + len(self._known)
+        return 1 + len(self._values)
 
     @functools.cached_property
     def explanation(self) -> Any:
         """lime's `ImageExplanation` of this target alone, for `get_image_and_mask`."""
         from lime.lime_image import ImageExplanation
 
-        target, sample, coefficients = self._target, self._known["sample"], self._coefficients
+        target, sample, coefficients = self._target, self._values["sample"], self._coefficients
         order = np.argsort(-np.abs(coefficients), kind="stable")
-        found = ImageExplanation(sample.picture.copy(), sample.segments.copy())
-        found.top_labels = [target]
-        found.local_exp[target] = list(zip(order, coefficients[order], strict=True))
-        found.intercept[target], found.score = self["intercept"], self["r2"]
-        found.local_pred = np.array([self["intercept"] + coefficients.sum()])
-        return found
+        explanation = ImageExplanation(sample.picture.copy(), sample.segments.copy())
+        explanation.top_labels = [target]
+        explanation.local_exp[target] = list(zip(order, coefficients[order], strict=True))
+        explanation.intercept[target], explanation.score = self["intercept"], self["r2"]
+        explanation.local_pred = np.array([self["intercept"] + coefficients.sum()])
+        return explanation
 
 
 class _Ridge:
@@ -297,8 +297,8 @@ def _segment(picture: Array, name: str) -> Array:
         "quickshift": {"kernel_size": 4, "max_dist": 200, "ratio": 0.2},
     }
     if name not in options:
-        known = ", ".join(options)
-        raise ValueError(f"there is no segmentation {name!r}; there are: auto, {known}")
+        names = ", ".join(options)
+        raise ValueError(f"there is no segmentation {name!r}; there are: auto, {names}")
     from skimage import segmentation
 
     return np.asarray(getattr(segmentation, name)(picture, **options[name]))

@@ -1,4 +1,4 @@
-"""Occlusion: how far a score falls when a place is covered.
+"""Occlusion: how much a score falls when part of the picture is covered.
 
 Zeiler, Fergus: Visualizing and Understanding Convolutional Networks (2014). With the windows W that
 cover a pixel, M = mean_W (S(x) - S(x with W filled)).
@@ -28,7 +28,7 @@ def occlusion(
     fill: float = 0.5,
     progress: Progress = lambda _done, _total: None,
 ) -> Maps:
-    """How far each score falls when a square around the pixel is covered.
+    """Compute how much each score falls on average when a square that holds the pixel is covered.
 
     Args:
         scorer: pixels (B, 3, H, W) -> scores (B, K).

@@ -1,9 +1,9 @@
-"""SmoothGrad: the gradient, without what flickers from one grain of noise to the next.
+"""SmoothGrad: the gradient to the pixels, averaged over noisy copies of the picture.
 
 Smilkov et al.: SmoothGrad: removing noise by adding noise (2017). G_c = mean_n dS / dx_c at
 x + N(0, sigma^2), sigma = noise * (max x - min x); M = max_c |G_c|; signed: sum_c G_c.
 
-The mean is of signed gradients: what changes its sign from copy to copy is what should go.
+The mean is taken of signed gradients, so that parts whose sign differs between copies cancel out.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ def smoothgrad(
     seed: int = 0,
     progress: Progress = lambda _done, _total: None,
 ) -> Maps:
-    """How much each score would change with each pixel, on average around the picture.
+    """Compute the mean gradient of each score over noisy copies of the picture.
 
     Args:
         scorer: pixels (B, 3, H, W) -> scores (B, K).
         pixels: one picture, (1, 3, H, W) in [0, 1]; its noisy copies may leave that range.
         targets: which of the K scores to explain.
         samples: noisy copies to average over.
-        noise: their standard deviation, as a share of the picture's range; 0 for the gradient.
-        signed: sum the channels' means instead of taking the largest magnitude.
+        noise: standard deviation of the noise, as a share of the picture's range of values; 0
+            gives the plain gradient.
+        signed: sum over the colour channels instead of taking the largest magnitude of the three.
         seed: of the noise.
         progress: called with (done, total) copies.
 
@@ -73,20 +74,21 @@ def mean_gradients(
     seed: int,
     progress: Progress,
 ) -> Tensor:
-    """The mean over noisy copies of each score's signed gradient, (len(targets), 3, H, W).
+    """Average the signed gradient of each score over noisy copies: (len(targets), 3, H, W).
 
-    Noise is drawn a copy at a time, on the processor: the same for every chunk and device. (It is
-    captum's too; where 3 * H * W is no multiple of 16, captum's at `nt_samples_batch_size=1`.)
+    Noise is drawn one copy at a time on the CPU, so that it does not depend on the chunk size or
+    the device. captum draws the same noise; where 3 * H * W is no multiple of 16, it does so with
+    `nt_samples_batch_size=1` alone.
     """
-    spread = noise * float(pixels.max() - pixels.min())
-    draw = torch.Generator().manual_seed(seed)
+    deviation = noise * float(pixels.max() - pixels.min())
+    generator = torch.Generator().manual_seed(seed)
     leaf = hooks.as_leaf(pixels)
     total = pixels.new_zeros(len(targets), *pixels.shape[1:])
     for part in hooks.chunks(samples, hooks.chunk_size(pixels)):
-        grains = torch.empty(part.stop - part.start, *pixels.shape[1:])
-        for grain in grains:
-            grain.normal_(std=spread, generator=draw)
-        scores = pick(scorer(leaf + grains.to(leaf.device)), targets)
-        total += hooks.gradients(scores, leaf)[:, 0]  # of all the copies, as they share the leaf
+        noise_batch = torch.empty(part.stop - part.start, *pixels.shape[1:])
+        for sample_noise in noise_batch:
+            sample_noise.normal_(std=deviation, generator=generator)
+        scores = pick(scorer(leaf + noise_batch.to(leaf.device)), targets)
+        total += hooks.gradients(scores, leaf)[:, 0]  # summed over the copies, which share the leaf
         progress(part.stop, samples)
     return total / samples
