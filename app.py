@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -103,12 +103,44 @@ def default_models() -> dict[str, list[str]]:
     }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the list of all flags."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with exit status 2."""
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def _sources(text: str) -> str:
+    if any(each in text for each in ";,\r\n") or not text.isascii():
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of sites with spaces between them")
+    return text
+
+
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags of the command line."""
-    parser = argparse.ArgumentParser(description="Serve the page.")
+    from ui.server.loading_page import port_number
+
+    parser = _Parser(description="Serve the page.")
     parser.add_argument("--host", help="address to listen on (default: this machine alone)")
     parser.add_argument(
-        "--port", type=int, help="port to listen on (default: 7860 or the next free)"
+        "--port",
+        type=port_number,
+        help="port to listen on, 0 for any that is free (default: 7860 or the next free)",
+    )
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        help='a name that the server has, such as "see.example.org" or "*" for any; may be given '
+        "again (default: localhost, --host and this machine's own name; addresses always work)",
+    )
+    parser.add_argument(
+        "--frame_ancestors",
+        type=_sources,
+        metavar="SITES",
+        help='the sites that may show the page in a frame, such as "https://school.example.org" '
+        "or \"'none'\" (default: those of Hugging Face, for Spaces)",
     )
     parser.add_argument(
         "--vqa",
@@ -155,18 +187,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.meta_path.insert(0, NoStubs())
     try:
         starting = Starting(flags.host, flags.port)
-    except OSError as error:
-        raise SystemExit(f"the page cannot be served: {error}") from error
+    except (OSError, argparse.ArgumentTypeError) as error:
+        print(f"the page cannot be served: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
     with starting:
-        demo, settings = load(flags, starting.tell)
+        demo, settings = load(flags, starting.host, starting.tell)
     demo.launch(server_name=starting.host, server_port=starting.port, **settings)
 
 
-def load(flags: argparse.Namespace, tell: Callable[[str], object]) -> tuple[gr.Blocks, Any]:
+def load(
+    flags: argparse.Namespace, host: str, tell: Callable[[str], object]
+) -> tuple[gr.Blocks, Any]:
     """Load what the flags name, and lay out the page, with the first example's answer known.
 
     Args:
         flags: as of `parse`.
+        host: that the page will listen on.
         tell: is told what is going on.
 
     Returns:
@@ -178,6 +214,7 @@ def load(flags: argparse.Namespace, tell: Callable[[str], object]) -> tuple[gr.B
     tell("Loading the libraries")
     from ui.components.examples import EXAMPLES
     from ui.server import security
+    from ui.server.same_site import FRAME_ANCESTORS, own_names
     from vqa import checkpoints
     from vqa.engine import Engine
     from vqa.errors import BadData
@@ -209,7 +246,9 @@ def load(flags: argparse.Namespace, tell: Callable[[str], object]) -> tuple[gr.B
         except OSError as error:
             raise SystemExit(str(error)) from error
         security.keep_clean(UPLOADS)
-    return create_demo(engine, neighbours, loader), security.launch_settings()
+    sites = flags.frame_ancestors or FRAME_ANCESTORS
+    settings = security.launch_settings(own_names(host, flags.name), sites)
+    return create_demo(engine, neighbours, loader), settings
 
 
 if __name__ == "__main__":

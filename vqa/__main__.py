@@ -11,7 +11,9 @@ Each prints one line, or JSON with --json. Where the library is installed, `seew
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -131,6 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from vqa.pipelines.model_set import load
     from vqa.tasks import TASKS
 
+    if isinstance(sys.stdout, io.TextIOWrapper):  # it may know no emoji: a redirect on Windows
+        sys.stdout.reconfigure(errors="namereplace")
     parser = _parser()
     options = parser.parse_args(arguments)
     if getattr(options, "method", None) and not options.why:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import socket
 import stat
+import subprocess
 import sys
 
 import gradio
 import httpx
 import pytest
+from helpers.paths import ROOT
 from helpers.tiny import draw
 
 from app import main
@@ -18,11 +21,30 @@ from benchmarks.server import Visitor, free_port, serving
 from ui.server.loading_page import NoStubs, Starting
 from ui.server.security import private_folder, sweep
 
+HOSTS = {  # how each is named in a URL
+    "127.0.0.1": "127.0.0.1",
+    "0.0.0.0": "127.0.0.1",
+    "localhost": "localhost",
+    "::1": "[::1]",
+    "[::1]": "[::1]",
+    "::": "[::1]",
+}
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
+
+def lacks_ipv6():
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return False
+    except OSError:
+        return True
+
+
+@pytest.mark.parametrize("host", HOSTS)
 def test_whoever_comes_too_early_is_told_what_is_going_on(host):
+    if ":" in host and lacks_ipv6():
+        pytest.skip("this machine has no IPv6")
     port = free_port()
-    url = f"http://{host.replace('0.0.0.0', '127.0.0.1')}:{port}/"
+    url = f"http://{HOSTS[host]}:{port}/"
     with Starting(host, port) as starting:
         starting.tell("Loading <the> models")
         for reply in (httpx.get(url), httpx.post(f"{url}gradio_api/call/answer", json={})):
@@ -50,10 +72,63 @@ def test_without_a_wish_the_next_free_port_is_taken(monkeypatch):
         assert taken.port < other.port < taken.port + 100
 
 
-def test_a_taken_port_ends_the_app_in_one_line():
-    with Starting(port=free_port()) as taken, pytest.raises(SystemExit) as stop:
-        main(["--port", str(taken.port)])
-    assert "cannot be served" in str(stop.value)
+def test_any_free_port_is_taken_if_it_is_0():
+    with Starting(port=0) as one, Starting(port=0) as other:
+        assert 0 != one.port != other.port != 0
+
+
+def ends_in_one_line(capsys, *arguments):
+    """What the app prints instead of starting."""
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    return printed.err
+
+
+def test_a_taken_port_ends_the_app_in_one_line(capsys):
+    with Starting(port=free_port()) as taken:
+        assert "cannot be served" in ends_in_one_line(capsys, "--port", str(taken.port))
+
+
+@pytest.mark.parametrize("port", ["99999", "65536", "-1", "abc", "", "7860.5", "\u0667", "1e3"])
+def test_what_is_no_port_ends_the_app_in_one_line(capsys, monkeypatch, port):
+    assert "no port" in ends_in_one_line(capsys, f"--port={port}")
+    if port:
+        monkeypatch.setenv("GRADIO_SERVER_PORT", port)
+        assert "GRADIO_SERVER_PORT" in ends_in_one_line(capsys)
+
+
+@pytest.mark.parametrize("host", ["999.1.1.1", "203.0.113.1", "no such host", "1::2::3", "::x"])
+def test_what_is_no_address_of_this_machine_ends_the_app_in_one_line(capsys, host):
+    assert "cannot be served" in ends_in_one_line(capsys, "--host", host, "--port", "0")
+
+
+@pytest.mark.parametrize("flags", [["--host", "::1"], ["--host", "::"], ["--host", "127.0.0.1"]])
+def test_the_page_is_served_on_any_free_port_of_an_address(flags, tiny_checkpoint, tmp_path):
+    if ":" in flags[1] and lacks_ipv6():
+        pytest.skip("this machine has no IPv6")
+    command = [sys.executable, "-u", "app.py", "--port", "0", "--vqa", str(tiny_checkpoint)]
+    changed = os.environ | {"TMPDIR": str(tmp_path)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen([*command, *flags], cwd=ROOT, env=changed, **pipes) as process:
+        lines = iter(process.stdout.readline, "")
+        url = next(filter(None, (re.search(r"URL:\s+(http://\S+)", line) for line in lines)))[1]
+        reply = httpx.get(url)
+        process.terminate()
+    assert reply.status_code == 200
+    assert "SeeWhy" in reply.text
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_a_command_prints_emoji_wherever_it_prints_to(encoding):
+    command = [sys.executable, "-m", "vqa", "emoji", "what a lovely day"]
+    changed = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    done = subprocess.run(command, cwd=ROOT, env=changed, capture_output=True, check=True)
+    line = done.stdout.decode(encoding)
+    assert line.startswith("\\N{") if encoding != "utf-8" else line[0] > "\x7f"
 
 
 def test_a_killed_server_loses_the_call_that_was_running_and_nothing_else(tiny_checkpoint):

@@ -16,7 +16,9 @@ from vqa.engine import Engine
 
 TOP = 3  # answers to explain side by side
 MAP_SIDE = 560  # pixels of a picture's longer side, under a map
-LIVE: dict[str, dict[str, Any]] = {"lime": {"samples": 300}}  # where the defaults take too long
+MOST_PASSES = 300  # of a picture through a model, for an explanation
+# Where the defaults take more.
+LIVE: dict[str, dict[str, Any]] = {"lime": {"samples": MOST_PASSES}}
 HINT = (
     "See which places speak for the three likeliest answers, and whether the answer holds when "
     "they are covered."

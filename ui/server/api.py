@@ -12,9 +12,10 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from saliency.types import CannotExplain
+from saliency.types import Cancelled, CannotExplain
 from ui.components.events import MODEL, as_uploaded
 from ui.presenters import captions, why
+from ui.server.fair_queue import stop_if_nobody_waits
 from vqa.engine import Engine
 from vqa.errors import BadImage, BadText
 from vqa.pipelines.captioning import MAX_BEAM
@@ -22,6 +23,7 @@ from vqa.preprocessing import images
 from vqa.serving import serialize
 
 NO_PICTURE = "There is no picture: upload one."
+NOBODY_WAITS = "The caller hung up."
 MAX_DRAWN_SIDE = 960  # pixels of a drawn picture's longer side, at most
 
 
@@ -48,6 +50,8 @@ def _refusing() -> Iterator[None]:
         yield
     except (BadImage, BadText, CannotExplain) as error:
         raise gr.Error(str(error), print_exception=False) from error
+    except Cancelled as error:
+        raise gr.Error(NOBODY_WAITS, print_exception=False) from error
 
 
 def _needed(picture: str | None) -> str:
@@ -98,7 +102,7 @@ def _explain(engine: Engine, inputs: list[Any], outputs: list[Any]) -> None:
         options = why.LIVE.get(method, {})
         with _refusing():
             asked = _needed(picture), question, answer or None, method
-            (explanation,) = engine.explain(*asked, **options)
+            (explanation,) = engine.explain(*asked, progress=stop_if_nobody_waits, **options)
             drawn = engine.draw(_small(asked[0]), [explanation])
             return serialize.explanation(explanation), drawn
 

@@ -18,12 +18,19 @@ from gradio.mcp import GradioMCPServer
 from gradio.server_messages import ProcessCompletedMessage
 from gradio.state_holder import SessionState, StateHolder
 
+from ui.server import sessions
+from ui.server.disk_quota import counted
+from ui.server.rate_limits import CLIENT, name
+
 NO_ADDRESS = "No address is fetched from here: upload the picture itself."
 _UPLOADED = "/gradio_api/file="
-_save = processing_utils.save_base64_to_cache
+_save = counted(processing_utils.save_base64_to_cache)
+_SAVING = ("save_pil_to_cache", "save_bytes_to_cache", "save_file_to_cache")
 _begin_session = SessionState.__init__
 _complete = ProcessCompletedMessage.__init__
+_prepare = GradioMCPServer._prepare_tool_call_args
 _sent: set[str] = set()
+_counted = {each: counted(getattr(processing_utils, each)) for each in _SAVING}
 
 
 def apply_patches(demo: gr.Blocks) -> None:
@@ -33,14 +40,16 @@ def apply_patches(demo: gr.Blocks) -> None:
         (processing_utils, "async_ssrf_protected_download", _find_upload),
         (processing_utils, "save_base64_to_cache", _save_and_note),
         (GradioMCPServer, "_execute_tool_without_progress", _outputs),
+        (GradioMCPServer, "_prepare_tool_call_args", _prepare_as_caller),
         (SessionState, "__init__", _begin_lean_session),
         (ProcessCompletedMessage, "__init__", _complete_with_data),
-        (StateHolder, "update", _make_room),
+        (StateHolder, "update", sessions.make_room),
         (SessionState, "_update_config", _keep_nothing),
         (SessionState, "_update_value_in_config", _keep_nothing),
+        *((processing_utils, each, function) for each, function in _counted.items()),
     )
-    for owner, name, function in patches:
-        setattr(owner, name, function)
+    for owner, attribute, function in patches:
+        setattr(owner, attribute, function)
 
 
 async def _find_upload(url: str, cache_dir: str) -> str:
@@ -67,6 +76,14 @@ async def _outputs(_server: GradioMCPServer, job: Any) -> list[Any]:
     return list(found) if isinstance(found, tuple) else [found]
 
 
+def _prepare_as_caller(server: GradioMCPServer, *args: Any) -> Any:
+    """Prepare a tool's call in the name of whoever sent it, whose the files in it are."""
+    request = server.mcp_server.request_context.request
+    if request is not None:
+        CLIENT.set(name(request.scope))
+    return _prepare(server, *args)
+
+
 def _begin_lean_session(session: SessionState, blocks: gr.Blocks) -> None:
     """Begin a session without a copy of all components and, later on, of all that they show.
 
@@ -75,6 +92,7 @@ def _begin_lean_session(session: SessionState, blocks: gr.Blocks) -> None:
     """
     nothing_to_copy: Any = SimpleNamespace(default_config=blocks.default_config, blocks=())
     _begin_session(session, nothing_to_copy)
+    sessions.begin(session)
 
 
 def _complete_with_data(message: ProcessCompletedMessage, **fields: Any) -> None:
@@ -90,22 +108,3 @@ def _complete_with_data(message: ProcessCompletedMessage, **fields: Any) -> None
 
 def _keep_nothing(_session: SessionState, *_: Any) -> None:
     """In place of keeping what a component shows."""
-
-
-def _make_room(holder: StateHolder, session: str) -> None:
-    """Note that a session is used; if there are too many, drop one in which nothing was said.
-
-    Gradio would drop the one not used for longest: a conversation, because programs, each call of
-    which is a session, came by while somebody was reading.
-    """
-    with holder.lock:
-        sessions = holder.session_data
-        if session in sessions:
-            sessions.move_to_end(session)
-        if len(sessions) > holder.capacity:
-            empty = (name for name, each in sessions.items() if not each.state_data)
-            dropped = next(empty, None)
-            oldest = next(iter(sessions))
-            dropped = oldest if dropped in (None, session) else dropped
-            del sessions[dropped]
-            holder.time_last_used.pop(dropped, None)

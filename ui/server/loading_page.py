@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 import threading
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler
 from importlib.abc import MetaPathFinder
@@ -18,7 +19,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from socketserver import ThreadingTCPServer
 from types import ModuleType, TracebackType
 
-FIRST_PORT, PORTS = 7860, 100
+FIRST_PORT, PORTS, MAX_PORT = 7860, 100, 65535
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
 )
@@ -53,18 +54,22 @@ class Starting:
     """Answers every request with the state, until the page takes over the address.
 
     Args:
-        host: address to listen on; None for gradio's default, this machine alone.
-        port: to listen on; None for 7860, or the next that is free.
+        host: name or address to listen on, of IPv6 with or without brackets; None for gradio's
+            default, this machine alone.
+        port: to listen on, 0 for any that is free; None for 7860, or the next that is free.
 
     Raises:
-        OSError: if the port is taken.
+        OSError: if the port is taken, or there is no such address here.
+        ArgumentTypeError: if GRADIO_SERVER_PORT is no port.
     """
 
     def __init__(self, host: str | None = None, port: int | None = None) -> None:
         self.state = "Starting"
-        self.host = host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
-        first = port or int(os.environ.get("GRADIO_SERVER_PORT") or FIRST_PORT)
-        self._server = _listen(self.host, range(first, first + (1 if port else PORTS)))
+        name = (host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1").strip("[]")
+        self.host = f"[{name}]" if ":" in name else name  # as it stands in a URL
+        first = port_number(os.environ.get("GRADIO_SERVER_PORT") or str(FIRST_PORT))
+        ports = range(first, first + PORTS) if port is None else range(port, port + 1)
+        self._server = _listen(name, ports)
         self._server.starting = self
         self.port = int(self._server.server_address[1])
 
@@ -115,6 +120,19 @@ class NoStubs(MetaPathFinder):
         return spec
 
 
+def port_number(text: str) -> int:
+    """A port as it is written on a command line or in the environment.
+
+    Raises:
+        ArgumentTypeError: if it is none.
+    """
+    if not (text.isascii() and text.isdecimal() and int(text) <= MAX_PORT):
+        raise ArgumentTypeError(
+            f"{text!r} is no port: --port and GRADIO_SERVER_PORT take a number from 0 to {MAX_PORT}"
+        )
+    return int(text)
+
+
 class _Server(ThreadingTCPServer):  # an HTTPServer would ask for its own name, which may take long
     allow_reuse_address = True
     daemon_threads = True  # a client that says nothing keeps nobody waiting
@@ -123,7 +141,7 @@ class _Server(ThreadingTCPServer):  # an HTTPServer would ask for its own name, 
 
     def __init__(self, host: str, port: int) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host.strip("[]"), port), _Handler)
+        super().__init__((host, port), _Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -154,6 +172,6 @@ def _listen(host: str, ports: range) -> _Server:
         try:
             return _Server(host, port)
         except OSError:
-            if port == ports[-1]:
+            if port in (ports[-1], MAX_PORT):
                 raise
     raise ValueError("there are no ports")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from contextvars import ContextVar
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from starlette.exceptions import HTTPException
@@ -17,13 +18,13 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MOST_BYTES = 11 * 2**20  # of a request: a picture of 10 MB, and what is around it
-MOST_WAITING = 16  # calls of one client in the queue
 BURST, PER_SECOND = 240, 8  # requests at once, and for good; each megabyte counts as one more
 _READ_ON = 6 * MOST_BYTES  # of a body too large: a client that still sends hears no answer
 _MOST_CLIENTS = 10_000
 _CHEAP = ("/assets/", "/static/", "/svelte/", "/favicon.ico", "/theme.css")
+CLIENT: ContextVar[str] = ContextVar("client", default="")  # whose request or call is at work
+_PASSED_ON = "/gradio_api/mcp"  # gradio calls itself for its caller, with the caller's headers
 TOO_MANY = "Too many requests from your address: wait {} seconds."
-TOO_LONG_A_QUEUE = f"{MOST_WAITING} of your requests are waiting already: let one finish first."
 TOO_LARGE = f"Too large: a request may have {MOST_BYTES >> 20} MB at most, a picture 10 MB."
 
 
@@ -71,10 +72,17 @@ class Limits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] != "http" or route_path(scope).startswith(_CHEAP):
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         client, got = name(scope), 0
+        CLIENT.set(client)
+        if client and route_path(scope).startswith(_PASSED_ON):
+            others = [each for each in scope["headers"] if each[0] != b"x-forwarded-for"]
+            scope["headers"] = [*others, (b"x-forwarded-for", scope["client"][0].encode())]
+        if route_path(scope).startswith(_CHEAP):
+            await self.app(scope, receive, send)
+            return
         if client and (refusal := self._refusal(scope, client)):
             await refusal(scope, receive, send)
             return
@@ -103,8 +111,6 @@ class Limits:
             headers = {"Retry-After": str(wait)}
             return JSONResponse({"detail": TOO_MANY.format(wait)}, 429, headers)
         self._allowances.take(client, 1, now)
-        if scope["method"] == "POST" and waiting(scope, client) >= MOST_WAITING:
-            return JSONResponse({"detail": TOO_LONG_A_QUEUE}, 429)
         return None
 
 
@@ -129,10 +135,3 @@ def name(scope: Scope) -> str:
     if address.is_loopback:
         return ""
     return str(ip_network((address, 64), strict=False) if address.version == 6 else address)
-
-
-def waiting(scope: Scope, client: str) -> int:
-    """How many calls of a client wait in the queue of the page that a request is for."""
-    queues = scope["app"].get_blocks()._queue.event_queue_per_concurrency_id
-    events = [event for each in queues.values() for event in each.queue]
-    return sum(name(event.request.scope) == client for event in events)

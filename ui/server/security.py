@@ -7,12 +7,12 @@ import re
 import stat
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.utils import LRUCache
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
@@ -20,7 +20,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ui.components import theme
 from ui.components.examples import EXAMPLES
+from ui.server.disk_quota import LEDGER, Quota
+from ui.server.fair_queue import FairQueue, Listening
 from ui.server.rate_limits import Limits, route_path
+from ui.server.same_site import FRAME_ANCESTORS, SameSite
+from ui.server.sessions import MOST_SESSIONS
 from vqa.tasks import ENDPOINTS
 
 # The page fetches nothing from elsewhere, whatever a question, an answer or a library says. Gradio
@@ -41,7 +45,6 @@ POLICY = "; ".join(
     )
 )
 SESSION_SECONDS = 3600  # uploads and results older than this are deleted
-QUEUE_SIZE = 64  # calls that wait
 _NAMED = re.compile(r"/gradio_api/(run|api|call/v2|call)/+([^/]*)")
 # The paths that the page and its clients use; every other one is closed. Gradio would also fetch
 # addresses for strangers, keep copies of pages on the disk, and give films to ffmpeg.
@@ -56,10 +59,15 @@ _OPEN = re.compile(
 
 
 class ContentPolicy:
-    """Middleware that sends `POLICY` with every answer."""
+    """Middleware that sends `POLICY` with every answer.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    Args:
+        app: what comes next.
+        frame_ancestors: sites that may show the page in a frame, as of that directive.
+    """
+
+    def __init__(self, app: ASGIApp, frame_ancestors: str = FRAME_ANCESTORS) -> None:
+        self.app, self.policy = app, f"{POLICY}; frame-ancestors {frame_ancestors}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and add the header on the way back."""
@@ -67,7 +75,7 @@ class ContentPolicy:
         async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers["Content-Security-Policy"] = POLICY
+                headers["Content-Security-Policy"] = self.policy
                 headers["X-Content-Type-Options"] = "nosniff"
             await send(message)
 
@@ -97,24 +105,36 @@ class PublicNames:
             await self.app(scope, receive, send)
 
 
-MIDDLEWARE = (ContentPolicy, Limits, PublicNames)  # outermost first
-
-
 def queue(demo: gr.Blocks) -> gr.Blocks:
     """Make every call wait its turn: few enough wait, one runs, and none gets around the queue."""
-    demo.queue(api_open=False, max_size=QUEUE_SIZE, default_concurrency_limit=1)
-    demo._queue.pending_event_ids_session = LRUCache(2000)  # as its neighbour; else it has no end
+    demo.queue(api_open=False)
+    demo._queue = FairQueue(demo)
     return demo
 
 
-def launch_settings() -> dict[str, Any]:
-    """Arguments for `launch()`, all but the address: the look, small uploads, quiet errors."""
+def launch_settings(
+    names: Sequence[str] = (), frame_ancestors: str = FRAME_ANCESTORS
+) -> dict[str, Any]:
+    """Arguments for `launch()`, all but the address: the look, small uploads, quiet errors.
+
+    Args:
+        names: that the server answers to, as of `SameSite`.
+        frame_ancestors: sites that may show the page in a frame.
+    """
+    middleware = [  # outermost first
+        Middleware(ContentPolicy, frame_ancestors),
+        Middleware(SameSite, names),
+        Middleware(Limits),
+        Middleware(PublicNames),
+        Middleware(Quota),
+        Middleware(Listening),
+    ]
     return {
         "theme": theme.theme(),
         "css_paths": theme.STYLE,
         "css": theme.emoji_font(),
         "allowed_paths": [str(example.path) for example in EXAMPLES],
-        "app_kwargs": {"middleware": [Middleware(each) for each in MIDDLEWARE]},
+        "app_kwargs": {"middleware": middleware},
         "footer_links": [],
         "mcp_server": True,  # the public endpoints are its tools
         "max_file_size": "10mb",
@@ -122,7 +142,7 @@ def launch_settings() -> dict[str, Any]:
         "run_history": False,
         "show_error": False,
         "ssr_mode": False,  # a second server in front would send pages without our header
-        "state_session_capacity": 500,  # of conversations of half a megabyte at most
+        "state_session_capacity": MOST_SESSIONS,
     }
 
 
@@ -149,8 +169,9 @@ def keep_clean(folder: Path) -> None:
     """Delete what is too old in a folder of our own, now and for ever after, in a thread.
 
     Gradio deletes the uploads that it has heard of, not what an upload that broke off or a server
-    that was killed left behind.
+    that was killed left behind. What is there already counts as nobody's in the quota of all.
     """
+    LEDGER.note("an earlier run", folder.rglob("*"))
 
     def work() -> None:
         while True:

@@ -22,14 +22,17 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from helpers.docs import API
 from helpers.emoji_data import tiny_emoji
+from helpers.paths import ROOT
 from helpers.serving import served
 from helpers.tiny import draw, tiny_answerer, tiny_captioner, tiny_gaze
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
 
-from saliency import METHODS
+from saliency import METHODS, registry
+from ui.presenters import why
 from ui.server import gradio_patches
+from ui.server.fair_queue import SLOW_METHODS
 from vqa.engine import Engine
 from vqa.tasks import ENDPOINTS
 
@@ -363,3 +366,17 @@ def test_what_a_tool_was_sent_is_deleted_like_an_upload(demo):
     assert any(file.read_bytes() == PICTURE for file in folder.rglob("*.png"))
     delete_files_created_by_app(demo, None)
     assert not [file for file in folder.rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize("method", sorted(SLOW_METHODS))
+def test_what_an_explanation_may_cost_is_not_the_caller_s_choice(demo, engine, method):
+    """The method is all that a program chooses; how often the picture is passed through is ours."""
+    names = demo.get_api_info()["named_endpoints"]["/explain"]["parameters"]
+    assert [each["parameter_name"] for each in names] == ["picture", "question", "method", "answer"]
+    scorer, passes = engine.scorer("what color is it?"), []
+    pixels = engine.answer_pipeline.pixels(draw("red", "square"))
+    count = scorer.register_forward_pre_hook(lambda _, inputs: passes.append(len(inputs[0])))
+    registry.explain(scorer, pixels, [0], method, **why.LIVE.get(method, {}))
+    count.remove()
+    assert 20 < sum(passes) <= why.MOST_PASSES
+    assert f"{why.MOST_PASSES} at most" in (ROOT / "SECURITY.md").read_text(encoding="utf-8")

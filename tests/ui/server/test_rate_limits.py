@@ -8,7 +8,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from gradio.state_holder import StateHolder
 from helpers.paths import ROOT
 from helpers.serving import served
 from helpers.tiny import draw, tiny_answerer, tiny_captioner
@@ -19,7 +18,8 @@ from starlette.routing import Route
 
 from benchmarks.server import Refused, Visitor
 from ui.components.examples import EXAMPLES
-from ui.server import rate_limits, security
+from ui.presenters import why
+from ui.server import disk_quota, fair_queue, rate_limits, security, sessions
 from vqa.engine import Engine
 from vqa.preprocessing import images, question_text
 
@@ -125,27 +125,6 @@ def test_a_client_is_its_address_or_its_household(host, name):
     assert rate_limits.name({"client": None}) == ""
 
 
-def test_one_client_cannot_fill_the_queue(demo, engine):
-    body = {"data": [None, QUESTION]}
-    with client(demo, "203.0.113.20") as eager, client(demo, "203.0.113.21") as other:
-        picture = eager.upload(draw("red", "square"))
-        body["data"][0] = picture
-        events = []
-        with engine.answer_pipeline.lock:  # the model is at work on something else
-            while len(events) <= rate_limits.MOST_WAITING + 1:
-                reply = eager.http.post("call/answer", json=body)
-                if reply.status_code != 200:
-                    break
-                events.append(reply.json()["event_id"])
-            assert reply.json()["detail"] == rate_limits.TOO_LONG_A_QUEUE
-            assert len(events) >= rate_limits.MOST_WAITING
-            others = other.http.post("call/answer", json=body).json()["event_id"]
-        for event in events:
-            assert eager.result("answer", event)[0]["answer"]
-        assert other.result("answer", others)[0]["answer"]
-        assert eager.call("answer", *body["data"])
-
-
 CLOSED = """
 file=https://huggingface.co/a.png FILE=http://127.0.0.1/a.png file/etc/passwd proxy=https://x.hf.space
 deep_link?session_hash=x dev/reload runs run-history/buckets monitoring component_server
@@ -245,27 +224,6 @@ def test_a_session_keeps_no_copy_of_the_page(demo):
     assert all(session.config_values == {} for session in sessions.values())
 
 
-def test_programs_do_not_end_the_conversations_of_visitors(demo):
-    holder = StateHolder()
-    holder.blocks, holder.capacity = demo, 4
-    for number in range(3):
-        holder[f"visitor {number}"].state_data[0] = "said"
-    for number in range(20):
-        assert holder[f"program {number}"] is holder[f"program {number}"]
-    assert list(holder.session_data) == ["visitor 0", "visitor 1", "visitor 2", "program 19"]
-    for number in range(3, 6):
-        holder[f"visitor {number}"].state_data[0] = "said"
-    assert list(holder.session_data) == [f"visitor {number}" for number in range(2, 6)]
-    assert len(holder.time_last_used) == 4
-    assert "said" not in holder["program"].state_data.values()
-
-
-def test_the_calls_of_sessions_are_forgotten(demo):
-    queue = demo._queue
-    for memory in (queue.pending_event_ids_session, queue.pending_messages_per_session):
-        assert memory.max_size == 2000
-
-
 def test_the_limits_told_are_those_that_are_kept():
     told = [
         f"{images.MAX_BYTES >> 20} MB",
@@ -273,12 +231,19 @@ def test_the_limits_told_are_those_that_are_kept():
         f"{question_text.MAX_CHARACTERS:,} characters",
         f"{rate_limits.MOST_BYTES >> 20} MB",
         f"{rate_limits.BURST} requests at once and {rate_limits.PER_SECOND} a second",
-        f"{rate_limits.MOST_WAITING} calls of one client",
-        f"{security.QUEUE_SIZE} calls",
-        f"{security.launch_settings()['state_session_capacity']:,} sessions",
+        f"{fair_queue.QUEUE_SIZE} calls wait",
+        f"{fair_queue.MOST_WAITING} calls of one client may wait, {fair_queue.MOST_SLOW} slow",
+        f"if nobody does for {fair_queue.LISTENS_WITHIN:.0f} seconds",
+        f"{why.MOST_PASSES} at most",
+        f"{disk_quota.OF_A_CLIENT >> 20} MB at most and those of all {disk_quota.IN_ALL >> 30} GB",
+        f"{disk_quota.LEFT_FREE >> 20} MB of the disk stay free",
+        f"{sessions.MOST_SESSIONS} sessions at most, {sessions.MOST_OF_A_CLIENT} of one client",
+        f"{rate_limits._MOST_CLIENTS:,} clients",
     ]
+    security_text = " ".join(SECURITY.split())
     for words in told:
-        assert words in SECURITY, words
-    assert security.SESSION_SECONDS == 3600
+        assert words in security_text, words
+    assert security.SESSION_SECONDS == 3600 == disk_quota.LIFETIME / 2
+    assert sessions.EMPTY_SECONDS == 60
     assert "an hour" in SECURITY
     assert "(SECURITY.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
