@@ -70,6 +70,7 @@ class FairQueue(Queue):
         )
         self.pending_event_ids_session = LRUCache(_SESSIONS)
         self.listeners = Counter[str]()  # open streams of results, by session
+        self._abandoned = set[str]()  # calls that are to stop, though their result is listened for
         self._turns = defaultdict[str, Turns](Turns)  # by concurrency id
 
     async def push(self, body: PredictBodyInternal, request: Request, username: str | None) -> Any:
@@ -109,7 +110,20 @@ class FairQueue(Queue):
     async def process_events(self, events: list[Event], *args: Any, **options: Any) -> None:
         """Run a call in the name of its client; see `Queue.process_events`."""
         CLIENT.set(_client(events[0]))
-        await super().process_events(events, *args, **options)
+        try:
+            await super().process_events(events, *args, **options)
+        finally:
+            self._abandoned -= {event._id for event in events}
+
+    def abandon(self, event_id: str | None) -> None:
+        """Have a call stop, because whoever it is made for has hung up on who makes it."""
+        if event_id in self.event_ids_to_events:
+            self._abandoned.add(event_id)
+
+    def is_in_vain(self, event_id: str | None) -> bool:
+        """Whether nobody waits for the result of a call that runs."""
+        event = self.event_ids_to_events.get(event_id or "")
+        return event is not None and (not event.alive or event_id in self._abandoned)
 
     def _is_heard(self, event: Event) -> bool:
         return event.session_hash in self.listeners
@@ -178,9 +192,9 @@ def stop_if_nobody_waits(_done: int, _total: int) -> None:
     Raises:
         Cancelled: then.
     """
-    blocks, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
-    event = blocks and blocks._queue.event_ids_to_events.get(event_id or "")
-    if event and not event.alive:
+    blocks = LocalContext.blocks.get(None)
+    queue = blocks and blocks._queue
+    if isinstance(queue, FairQueue) and queue.is_in_vain(LocalContext.event_id.get(None)):
         raise Cancelled
 
 

@@ -5,13 +5,15 @@ Components are made anew when they change, so that methods of theirs would not s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
 import gradio as gr
+from anyio import get_cancelled_exc_class
 from anyio.to_thread import run_sync
 from gradio import processing_utils, utils
 from gradio.mcp import GradioMCPServer
@@ -20,6 +22,7 @@ from gradio.state_holder import SessionState, StateHolder
 
 from ui.server import sessions
 from ui.server.disk_quota import counted
+from ui.server.fair_queue import FairQueue
 from ui.server.rate_limits import CLIENT, name
 
 NO_ADDRESS = "No address is fetched from here: upload the picture itself."
@@ -28,6 +31,7 @@ _save = counted(processing_utils.save_base64_to_cache)
 _SAVING = ("save_pil_to_cache", "save_bytes_to_cache", "save_file_to_cache")
 _begin_session = SessionState.__init__
 _complete = ProcessCompletedMessage.__init__
+_follow = GradioMCPServer._execute_tool_with_progress
 _prepare = GradioMCPServer._prepare_tool_call_args
 _sent: set[str] = set()
 _counted = {each: counted(getattr(processing_utils, each)) for each in _SAVING}
@@ -40,6 +44,7 @@ def apply_patches(demo: gr.Blocks) -> None:
         (processing_utils, "async_ssrf_protected_download", _find_upload),
         (processing_utils, "save_base64_to_cache", _save_and_note),
         (GradioMCPServer, "_execute_tool_without_progress", _outputs),
+        (GradioMCPServer, "_execute_tool_with_progress", _outputs_with_progress),
         (GradioMCPServer, "_prepare_tool_call_args", _prepare_as_caller),
         (SessionState, "__init__", _begin_lean_session),
         (ProcessCompletedMessage, "__init__", _complete_with_data),
@@ -70,10 +75,32 @@ def _save_and_note(text: str, cache_dir: str, file_name: str | None = None) -> s
     return path
 
 
-async def _outputs(_server: GradioMCPServer, job: Any) -> list[Any]:
+async def _outputs(server: GradioMCPServer, job: Any) -> list[Any]:
     """What an MCP tool found; gradio would take several outputs for one, a picture for text."""
-    found = await run_sync(job.result)
+    with _abandoning(server, job):
+        found = await run_sync(job.result, abandon_on_cancel=True)
     return list(found) if isinstance(found, tuple) else [found]
+
+
+async def _outputs_with_progress(server: GradioMCPServer, job: Any, token: str | int) -> Any:
+    """What an MCP tool found, with news on the way; stopped if its caller hangs up."""
+    with _abandoning(server, job):
+        return await _follow(server, job, token)
+
+
+@contextmanager
+def _abandoning(server: GradioMCPServer, job: Any) -> Iterator[None]:
+    """Stop a tool's call if its caller hangs up, on which this task is cancelled.
+
+    Gradio's own client, which listens for the result, would do so to the end.
+    """
+    try:
+        yield
+    except get_cancelled_exc_class():
+        queue = server.blocks._queue
+        if job.communicator is not None and isinstance(queue, FairQueue):
+            queue.abandon(job.communicator.event_id)
+        raise
 
 
 def _prepare_as_caller(server: GradioMCPServer, *args: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -124,7 +125,9 @@ def test_one_client_cannot_fill_the_queue(demo):
         assert eager.call("answer", eager.picture, QUESTION)
 
 
-def test_a_caller_who_hangs_up_frees_the_slot(demo, engine, monkeypatch):
+@pytest.fixture
+def ended(engine, monkeypatch):
+    """ "cancelled" for each explanation that is."""
     ended, explain = [], engine.explain
 
     def watched(*args, **options):
@@ -135,6 +138,10 @@ def test_a_caller_who_hangs_up_frees_the_slot(demo, engine, monkeypatch):
             raise
 
     monkeypatch.setattr(engine, "explain", watched)
+    return ended
+
+
+def test_a_caller_who_hangs_up_frees_the_slot(demo, engine, ended):
     with visiting(demo, "203.0.113.7", "203.0.113.8") as (rude, other):
         with engine.answer_pipeline.lock:
             event = ask(rude, "explain", "lime", "").json()["event_id"]
@@ -144,6 +151,24 @@ def test_a_caller_who_hangs_up_frees_the_slot(demo, engine, monkeypatch):
             wait_until(lambda: not call.alive)
         assert other.call("answer", other.picture, QUESTION)
     assert ended == ["cancelled"]
+
+
+@pytest.mark.parametrize("meta", [{}, {"_meta": {"progressToken": 1}}])
+def test_a_tool_s_caller_who_hangs_up_frees_the_slot(demo, engine, ended, meta):
+    picture = base64.b64encode(draw("red", "square")).decode()
+    wanted = {"picture": f"data:image/png;base64,{picture}", "question": QUESTION}
+    tool = {"name": "explain", "arguments": wanted | {"method": "lime"}, **meta}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": tool}
+    accepted = {"Accept": "application/json, text/event-stream"}
+    with visiting(demo, "203.0.113.13", "203.0.113.14") as (rude, other):
+        with engine.answer_pipeline.lock:
+            with rude.http.stream("POST", "mcp/", json=body, headers=accepted):
+                wait_until(lambda: running(demo))
+                (call,) = running(demo)
+            wait_until(lambda: demo._queue.is_in_vain(call._id))
+        assert other.call("answer", other.picture, QUESTION)
+    assert ended == ["cancelled"]
+    assert not demo._queue._abandoned
 
 
 def test_a_waiting_call_goes_when_its_caller_hangs_up(demo, engine, ran):

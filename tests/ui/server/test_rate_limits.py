@@ -224,6 +224,28 @@ def test_a_session_keeps_no_copy_of_the_page(demo):
     assert all(session.config_values == {} for session in sessions.values())
 
 
+def test_nothing_is_logged_and_no_cookie_is_set(demo, capfd):
+    name = "a-name-that-nobody-else-has.jpg"
+    with client(demo, "203.0.113.77") as visitor:
+        reply = visitor.http.post("upload", files={"files": (name, draw("blue", "circle"))})
+        asked = {"path": reply.json()[0], "meta": {"_type": "gradio.FileData"}}
+        replies = [reply, httpx.get(demo.local_url), visitor.http.get("app_id")]
+        replies += [visitor.http.get(f"file={asked['path']}")]
+        assert visitor.call("answer", asked, "is anything written down?")
+        with pytest.raises(Refused):
+            visitor.call("answer", None, "is anything written down?")
+    assert not any("set-cookie" in reply.headers for reply in replies)
+    printed = "".join(capfd.readouterr())
+    assert not re.search(rf"203\.0\.113\.77|{name}|written down", printed)
+
+
+def test_the_tests_that_are_named_are_there():
+    _, _, named = SECURITY.partition("\nTests: ")
+    places = re.findall(r"`(.*?)`", named)
+    assert places
+    assert all((ROOT / place).exists() for place in places)
+
+
 def test_the_limits_told_are_those_that_are_kept():
     told = [
         f"{images.MAX_BYTES >> 20} MB",
