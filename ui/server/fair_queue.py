@@ -22,7 +22,7 @@ from fastapi import HTTPException, Request
 from gradio.block_function import BlockFunction
 from gradio.context import LocalContext
 from gradio.data_classes import PredictBodyInternal
-from gradio.queueing import Event, EventQueue, Queue
+from gradio.queueing import Event, Queue
 from gradio.route_utils import get_fn
 from gradio.server_messages import ProcessCompletedMessage
 from gradio.utils import LRUCache
@@ -87,6 +87,8 @@ class FairQueue(Queue):
                 raise HTTPException(429, TOO_LONG_A_QUEUE)
             if is_slow(fn, body) and sum(map(_is_slow, own)) >= MOST_SLOW:
                 raise HTTPException(429, TOO_MANY_SLOW)
+        if len(self) >= QUEUE_SIZE and (unheard := self._unheard()):
+            self._drop(min(unheard, key=lambda e: e.enqueue_time))
         result = await super().push(body, request, username)
         if fn.concurrency_id in queues:
             queue = queues[fn.concurrency_id]
@@ -96,12 +98,15 @@ class FairQueue(Queue):
 
     def get_events(self) -> tuple[list[Event], bool, str] | None:
         """The call that is next, taken out of its queue; see `Queue.get_events`."""
+        late = time.monotonic() - LISTENS_WITHIN
+        for event in self._unheard():
+            if event.enqueue_time < late:
+                self._drop(event)
         for concurrency_id, queue in self.event_queue_per_concurrency_id.items():
-            self._drop_unheard(queue)
             limit, turns = queue.concurrency_limit, self._turns[concurrency_id]
             if limit is not None and queue.current_concurrency >= limit:
                 continue
-            for event in turns.order([e for e in queue.queue if self._is_heard(e)]):
+            for event in turns.order(e for e in queue.queue if e.session_hash in self.listeners):
                 turns.take(event)
                 queue.queue.remove(event)
                 return [event], False, concurrency_id
@@ -125,17 +130,17 @@ class FairQueue(Queue):
         event = self.event_ids_to_events.get(event_id or "")
         return event is not None and (not event.alive or event_id in self._abandoned)
 
-    def _is_heard(self, event: Event) -> bool:
-        return event.session_hash in self.listeners
+    def _unheard(self) -> list[Event]:
+        """Calls that wait and that nobody listens for."""
+        queues = self.event_queue_per_concurrency_id.values()
+        return [e for each in queues for e in each.queue if e.session_hash not in self.listeners]
 
-    def _drop_unheard(self, queue: EventQueue) -> None:
-        """Take out calls that nobody came to listen for; whoever comes too late is told so."""
-        late = time.monotonic() - LISTENS_WITHIN
-        for event in [e for e in queue.queue if e.enqueue_time < late and not self._is_heard(e)]:
-            queue.queue.remove(event)
-            self.event_ids_to_events.pop(event._id, None)
-            output = {"error": NOBODY_LISTENED}
-            self.send_message(event, ProcessCompletedMessage(output=output, success=False))
+    def _drop(self, event: Event) -> None:
+        """Take out a call that nobody listens for; whoever does so later is told."""
+        self.event_queue_per_concurrency_id[event.concurrency_id].queue.remove(event)
+        self.event_ids_to_events.pop(event._id, None)
+        output = {"error": NOBODY_LISTENED}
+        self.send_message(event, ProcessCompletedMessage(output=output, success=False))
 
 
 class Turns:

@@ -67,7 +67,7 @@ def own_names(host: str, names: Sequence[str] = ()) -> list[str]:
         names: that it was told.
     """
     machine = socket.gethostname()
-    space = ["*.hf.space", os.environ.get("SPACE_HOST", "")] if "SPACE_ID" in os.environ else []
+    space = os.environ.get("SPACE_HOST", ""), "*.hf.space" if "SPACE_ID" in os.environ else ""
     return [each for each in (*names, host, machine, f"{machine}.local", *space) if each]
 
 

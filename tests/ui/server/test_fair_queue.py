@@ -203,6 +203,21 @@ def test_a_call_that_nobody_listens_for_is_dropped(demo, ran, monkeypatch):
     assert ran == []
 
 
+def test_calls_that_nobody_listens_for_keep_nobody_out(demo):
+    crowd = [f"203.0.113.{number}" for number in range(20, 24)]
+    with visiting(demo, *crowd, "203.0.113.24") as (*many, other):
+        events = [
+            ask(visitor, "answer").json()["event_id"]
+            for visitor in many
+            for _ in range(fair_queue.MOST_WAITING)
+        ]
+        assert len(events) == fair_queue.QUEUE_SIZE
+        assert other.call("answer", other.picture, QUESTION)
+        with pytest.raises(Refused, match=fair_queue.NOBODY_LISTENED):
+            many[0].result("answer", events[0])
+        assert many[0].result("answer", events[1])
+
+
 def call(who, number, slow=False):
     """A call as the queue holds it."""
     request = SimpleNamespace(scope={"client": (f"203.0.113.{who}", 1)})
