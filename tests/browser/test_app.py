@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 from helpers.picture_files import gradient
+from helpers.tiny import draw
 from playwright.sync_api import expect
+
+from ui.server import disk_quota
 
 pytest_plugins = ["helpers.browser"]
 
@@ -174,6 +177,18 @@ def test_an_upload_over_ten_megabytes_is_refused_in_words(open_page, url):
     )
     refusal = visit.page.get_by_text("File(s) exceed the maximum allowed size of 10.0 Mb")
     expect(refusal.first).to_be_visible()
+
+
+def test_an_upload_for_which_there_is_no_room_is_refused_in_words(
+    open_page, serving, tiny_checkpoint, monkeypatch
+):
+    monkeypatch.setattr(disk_quota, "LEDGER", disk_quota.Ledger(of_a_client=1))
+    with serving(tiny_checkpoint) as address:
+        visit = open_page(address)
+        visit["#picture input[type=file]"].set_input_files(
+            {"name": "red.png", "mimeType": "image/png", "buffer": draw("red", "square")}
+        )
+        expect(visit.page.get_by_text(disk_quota.CLIENT_FULL).first).to_be_visible()
 
 
 def test_a_full_queue_is_told_in_words(open_page, serving, tiny_checkpoint):

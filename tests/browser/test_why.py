@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 from saliency import registry
 from saliency.types import MethodSpec
 from ui.presenters import why
+from ui.server import fair_queue
 
 pytest_plugins = ["helpers.browser"]
 
@@ -218,3 +219,15 @@ def test_after_an_error_the_page_is_as_before(tiny):
     expect(tiny["#why-cancel"]).to_have_count(0)
     choose_method(tiny, "Grad-CAM")
     explain(tiny)
+
+
+def test_who_has_slow_calls_waiting_already_is_told_so(open_page, tiny_url, monkeypatch):
+    visit = open_page(tiny_url)
+    visit.page.set_extra_http_headers({"X-Forwarded-For": "203.0.113.1"})
+    visit.choose("Cat")
+    monkeypatch.setattr(fair_queue, "MOST_SLOW", 0)
+    visit["#why-explain"].click()
+    expect(visit.page.get_by_text(fair_queue.TOO_MANY_SLOW).first).to_be_visible()
+    expect(visit["#why-explain"]).to_be_enabled()
+    monkeypatch.undo()
+    explain(visit)
