@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vqa.checkpoints.files import weights_of
 from vqa.checkpoints.layout import CARD, CHECKPOINT_FILES, HUB_FILES, SHIPPED, WEIGHTS
 from vqa.checkpoints.storage import (
     Storable,
@@ -12,7 +13,6 @@ from vqa.checkpoints.storage import (
     save,
     to_storage_precision,
     type_of,
-    weights_of,
 )
 from vqa.errors import BadCheckpoint
 

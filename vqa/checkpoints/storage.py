@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import MISSING, asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from vqa.checkpoints.files import read_json, read_vocabulary, read_weights
 from vqa.checkpoints.layout import CHECKPOINT_FILES, FORMAT_VERSION, SHIPPED, WEIGHTS
+from vqa.checkpoints.limits import check_config, check_tensors, expected_tensors
 from vqa.errors import BadCheckpoint
 
 M = TypeVar("M", bound=nn.Module)
@@ -136,23 +138,7 @@ def type_of(directory: Path) -> object:
     Raises:
         BadCheckpoint: if it has no readable config.json.
     """
-    return _read_json(directory / "config.json").get("model_type")
-
-
-def weights_of(directory: Path) -> Path:
-    """The weights of a directory.
-
-    Raises:
-        BadCheckpoint: if it has none, or pickles only.
-    """
-    path = directory / WEIGHTS
-    if not path.is_file():
-        pickles = sorted(
-            p.name for p in directory.glob("*") if p.suffix in {".bin", ".pt", ".pth", ".pkl"}
-        )
-        why = f"; {', '.join(pickles)} is refused: pickles run code when opened" if pickles else ""
-        raise BadCheckpoint(f"{directory}: no {WEIGHTS}{why}")
-    return path
+    return read_json(directory / "config.json").get("model_type")
 
 
 def read_metrics(name: str | Path) -> dict[str, Any]:
@@ -162,80 +148,42 @@ def read_metrics(name: str | Path) -> dict[str, Any]:
         BadCheckpoint: if there is no such model, or its file is no JSON.
     """
     file = find(name) / "metrics.json"
-    return dict(_read_json(file).get("results", {})) if file.is_file() else {}
+    results = read_json(file).get("results", {}) if file.is_file() else {}
+    if not isinstance(results, dict):
+        raise BadCheckpoint(f"{file}: results is no object with fields")
+    return results
 
 
 def _load_directory(directory: Path) -> nn.Module:
     from vqa.models import TRANSFORMERS
     from vqa.tasks import BY_MODEL_TYPE
 
-    tensors = _read_weights(directory)
-    config = _read_json(directory / "config.json")
+    tensors = read_weights(directory)
+    path = directory / "config.json"
+    config = read_json(path)
     model_type, version = config.pop("model_type", None), config.pop("format_version", None)
     if model_type in TRANSFORMERS:
         raise BadCheckpoint(f"{directory} holds a {model_type} of transformers, which only answers")
     if model_type not in BY_MODEL_TYPE:
         known = sorted((*BY_MODEL_TYPE, *TRANSFORMERS))
         raise BadCheckpoint(f"{directory}: model_type {model_type!r} is none of {known}")
-    vocab = _read_json(directory / "vocab.json")
+    vocab = read_vocabulary(directory)
     if version != FORMAT_VERSION:
         raise BadCheckpoint(f"{directory}: format {version!r}, this version reads {FORMAT_VERSION}")
-    cls: Any = BY_MODEL_TYPE[model_type].network
-    _check_fields(directory, cls.Config, config)
+    model_class: Any = BY_MODEL_TYPE[model_type].network
+    check_config(path, model_class.Config, config)
     try:
-        model: nn.Module = cls.from_parts(config, vocab)
+        if directory.parent != SHIPPED:  # ours are known to fit
+            expected = expected_tensors(model_class, config, vocab)
+            check_tensors(directory / WEIGHTS, expected, tensors)
+        model: nn.Module = model_class.from_parts(config, vocab)
+    except BadCheckpoint:
+        raise
     except Exception as error:  # transformers raises errors of many kinds on a bad architecture
         raise BadCheckpoint(f"{directory}: {type(error).__name__}: {error}") from error
-    _fill(directory, model, tensors)
-    return model.eval()
-
-
-def _check_fields(directory: Path, config_class: type, config: dict[str, Any]) -> None:
-    known = {f.name for f in fields(config_class)}
-    required = {
-        f.name
-        for f in fields(config_class)
-        if f.default is MISSING and f.default_factory is MISSING
-    }
-    if unknown := sorted(set(config) - known):
-        raise BadCheckpoint(f"{directory}/config.json: unknown field {', '.join(unknown)}")
-    if missing := sorted(required - set(config)):
-        raise BadCheckpoint(f"{directory}/config.json: missing field {', '.join(missing)}")
-
-
-def _fill(directory: Path, model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    wanted = model.state_dict()
-    problems = [f"missing tensor {n}" for n in wanted if n not in tensors]
-    problems += [f"extra tensor {n}" for n in tensors if n not in wanted]
-    problems += [
-        f"tensor {n} is {tuple(tensors[n].shape)}, expected {tuple(w.shape)}"
-        for n, w in wanted.items()
-        if n in tensors and tensors[n].shape != w.shape
-    ]
-    if problems:
-        raise BadCheckpoint(f"{directory / WEIGHTS}: " + "; ".join(problems[:5]))
+    check_tensors(directory / WEIGHTS, model.state_dict(), tensors)
     model.load_state_dict(tensors)
-
-
-def _read_weights(directory: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    path = weights_of(directory)
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise BadCheckpoint(f"{path}: truncated or damaged ({error})") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadCheckpoint(f"{path}: cannot be read ({error})") from error
-    if not isinstance(content, dict):
-        raise BadCheckpoint(f"{path}: not a JSON object")
-    return content
+    return model.eval()
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ no second download; pretrained weights are read once, when a training starts
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -34,6 +35,10 @@ class EncoderConfig:
     width: int = 0  # channels of the maps that are read, where a stage has several; 0: the last
     finer: tuple[int, ...] = ()  # strides of earlier stages that are read too; 1: the pixels
     beside: EncoderConfig | None = None  # a second network, whose cells are laid beside these
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(value) for value in (*self.mean, *self.std)) or min(self.std) <= 0:
+            raise ValueError(f"mean is {self.mean} and std {self.std}; std must be above 0")
 
     @classmethod
     def from_plain(cls, config: dict[str, Any]) -> EncoderConfig:

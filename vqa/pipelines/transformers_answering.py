@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vqa.checkpoints.storage import find, weights_of
+from vqa.checkpoints.files import weights_of
+from vqa.checkpoints.storage import find
 from vqa.errors import BadCheckpoint, BadText, one_line
 from vqa.models import TRANSFORMERS, Answer
 from vqa.pipelines.answering import AnswerPipeline
