@@ -12,7 +12,8 @@ Run the same command again to resume; on several processes run it under `torchru
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,17 @@ import numpy as np
 from torch import nn
 
 from training.core.config import BadSettings, HeadFirstConfig, flag
-from training.core.finetuning import parameter_groups, start_encoder, thaw
-from training.core.loop import Progress, fit
+from training.core.finetuning import parameter_groups, start_encoder
 from training.core.run import Run, check_splits, command, warm_start
+from training.core.stage import Stage, StageRun, run_stages
 from training.data.caption_set import CaptionSet, Corpus, build_vocabulary, read_corpus
-from training.data.decoding import first_pixels
 from training.data.feature_cache import encode_rows
 from training.tasks.caption_doubt import fit_doubt
 from training.tasks.captioning import CaptionLoss, CaptionTask, SelfCritical, reward_index
 from training.tasks.object_loss import object_loss
-from vqa import checkpoints
 from vqa.models import Captioner, CaptionerConfig
 
+CRITICAL = "critical"  # the stage that learns from CIDEr itself
 SIZES = (
     "decoder",
     "attention",
@@ -112,16 +112,19 @@ def train(config: TrainConfig) -> Path:
     """
     run = Run.begin(config, "captioner")
     corpora, model = run.prepare(lambda: _read(config), lambda read: build(config, read[0]))
-    stages = {
-        "head": config.head_epochs,
-        "tune": config.tune_epochs,
-        "critical": config.critical_epochs,
-    }
-    cpu_seconds = 0.0
-    for stage, epochs in stages.items():
-        if epochs:
-            model, progress = _run_stage(stage, epochs, model, corpora, run)
-            cpu_seconds += progress.cpu_seconds
+    stages = (
+        Stage("head", config.head_epochs, config.head_lr),
+        Stage("tune", config.tune_epochs, config.tune_lr, frozen=False),
+        Stage(CRITICAL, config.critical_epochs, config.critical_lr),
+    )
+    model, cpu_seconds = run_stages(
+        stages,
+        model,
+        run,
+        corpora[0].rows,
+        encode=partial(_encode, corpora, run),
+        make_task=partial(_task, corpora, run),
+    )
     fit_doubt(model, corpora[1])
     return run.end(model, cpu_seconds)
 
@@ -142,51 +145,52 @@ def _left_out(config: TrainConfig) -> bool | None:
     return False if config.tune_fold else None
 
 
-def _run_stage(
-    stage: str, epochs: int, model: Captioner, corpora: tuple[Corpus, Corpus], run: Run[TrainConfig]
-) -> tuple[Captioner, Progress]:
-    """One stage, from the model it is given to the best model it saw."""
-    config, frozen = run.config, stage != "tune"
-    cells: list[list[np.ndarray]] = [[], []]
-    if frozen:
-        model.encoder.freeze(model.encoder.config.stride)
-        cache = Path(config.cache_dir).expanduser()
-        with run.accelerator.main_process_first(), run.accelerator.autocast():
-            learnt: dict[str, Any] = {
-                "mirrors": corpora[0].mirrors(),
-                "views": config.views,
-                "seed": config.seed,
-            }
-            cells = [
-                encode_rows(model, corpora[0].rows, cache, **learnt),
-                encode_rows(model, corpora[1].rows, cache),
-            ]
-    else:
-        thaw(model.encoder, config, first_pixels(corpora[0].rows, model.encoder.config.image_size))
+def _encode(
+    corpora: tuple[Corpus, Corpus], run: Run[TrainConfig], stage: Stage, model: Captioner
+) -> list[list[np.ndarray]]:
+    """The grids of the training and the validation pictures; none where the encoder learns."""
+    if not stage.frozen:
+        return [[], []]
+    cache = Path(run.config.cache_dir).expanduser()
+    further: dict[str, Any] = {
+        "mirrors": corpora[0].mirrors(),
+        "views": run.config.views,
+        "seed": run.config.seed,
+    }
+    with run.accelerator.main_process_first(), run.accelerator.autocast():
+        return [
+            encode_rows(model, corpora[0].rows, cache, **further),
+            encode_rows(model, corpora[1].rows, cache),
+        ]
+
+
+def _task(
+    corpora: tuple[Corpus, Corpus], run: Run[TrainConfig], stage_run: StageRun
+) -> CaptionTask:
+    """What the loop trains in a stage."""
+    stage, model, config = stage_run.stage, stage_run.model, run.config
     if config.only_backward:
         model.requires_grad_(False)
         model.decoders[1].requires_grad_(True)
     train_set, validation = (
-        CaptionSet(corpus, model, augment=not frozen, cells=grids, seed=config.seed)
-        for corpus, grids in zip(corpora, cells, strict=True)
+        CaptionSet(corpus, model, augment=not stage.frozen, cells=grids, seed=config.seed)
+        for corpus, grids in zip(corpora, stage_run.encoded, strict=True)
     )
-    if stage == "critical":
-        config = replace(config, head_lr=config.critical_lr)
-    task = CaptionTask(
+    return CaptionTask(
         model,
         _learner(stage, model, train_set, config),
         train=train_set,
         validation=validation,
-        groups=parameter_groups(model, config, config.head_lr if frozen else config.tune_lr),
+        groups=parameter_groups(model, config, stage.lr),
         accelerator=run.accelerator,
-        best=run.work / f"{stage}-best",
+        best=stage_run.best,
     )
-    progress = fit(task, config.schedule(epochs), run.accelerator, run.work / stage)
-    return checkpoints.load_as(Captioner, task.best), progress
 
 
-def _learner(stage: str, model: Captioner, train_set: CaptionSet, config: TrainConfig) -> nn.Module:
-    if stage != "critical":
+def _learner(
+    stage: Stage, model: Captioner, train_set: CaptionSet, config: TrainConfig
+) -> nn.Module:
+    if stage.name != CRITICAL:
         objects = object_loss(model.encoder.channels, train_set.objects, config.object_weight)
         return CaptionLoss(model, config.smoothing, objects)
     return SelfCritical(

@@ -15,6 +15,7 @@ command again to resume; on several processes run it under
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,9 +63,20 @@ class TrainConfig(LoopConfig):
 
 
 def build(config: TrainConfig, learnt: Mapping[str, Texts]) -> EmojiModel:
-    """A fresh model for the texts and their labels."""
+    """A fresh model for the texts and their labels.
+
+    Raises:
+        BadData: if a set has fewer than two different labels.
+    """
     labels = {}
     for head, texts in learnt.items():
+        kinds = {label for row in texts for label in row.labels}
+        if len(kinds) < 2:
+            raise BadData(
+                f"{head}: has {len(kinds)} different labels, and two are needed to tell them apart"
+            )
+        if unlabelled := sum(not row.labels for row in texts):
+            print(f"{head}: {unlabelled} texts without a label are left out", file=sys.stderr)
         count = 1 + max((label for row in texts for label in row.labels), default=-1)
         labels[head] = texts.names or tuple(map(texts.name_of, range(count)))
     spelt = ([t.spelling for t in tokenize(row.text)] for texts in learnt.values() for row in texts)

@@ -15,17 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from training.core.config import BadSettings, HeadFirstConfig, flag
 from training.core.encoder_init import side_by_side, standardise
-from training.core.finetuning import parameter_groups, start_encoder, thaw
-from training.core.loop import Progress, fit
+from training.core.finetuning import parameter_groups, start_encoder
 from training.core.run import Run, check_splits, command, warm_start
+from training.core.stage import Stage, StageRun, run_stages
 from training.data.concept_set import choose_concepts
 from training.data.decoding import decode, first_pixels
 from training.data.extra_annotations import MoreQuestions, PictureLabels, parse_weights
@@ -44,6 +45,7 @@ from vqa.models.answerer import CONTROLS, FUSIONS
 from vqa.models.encoder import Encoder
 from vqa.preprocessing import images
 
+OWN = "own"  # the stage that learns the data set's own questions alone
 SIZES = ("word_dim", "hidden_dim", "attention_dim", "fused_dim", "glimpses", "blind")
 READ = ("beside", "width", "finer")
 GAZE = ("gaze", "gaze_size", "fusion", "wrong_gaze")
@@ -194,21 +196,28 @@ def train(config: TrainConfig) -> Path:
     """
     run = Run.begin(config, "answerer")
     rows, model = run.prepare(lambda: _read(config), lambda read: build(config, read[0]))
-    tune_epochs = 0 if config.blind else config.tune_epochs
-    stages = {"head": config.head_epochs, "tune": tune_epochs, "own": config.own_epochs}
-    cpu_seconds = 0.0
+    stages = (
+        Stage("head", config.head_epochs, config.head_lr),
+        Stage("tune", 0 if config.blind else config.tune_epochs, config.tune_lr, frozen=False),
+        Stage(OWN, config.own_epochs, config.own_lr),
+    )
+    concept_seconds = 0.0
     if config.concept_epochs:
         (cells,) = _encode(model, rows[:1], run, config.views)
         schedule: dict[str, Any] = {"epochs": config.concept_epochs, "lr": config.head_lr}
-        cpu_seconds = learn_concepts(model, rows[0], rows[0].seen(), cells, run, **schedule)
-    for stage, epochs in stages.items():
-        if epochs:
-            model, progress = _run_stage(stage, epochs, model, rows, run)
-            cpu_seconds += progress.cpu_seconds
+        concept_seconds = learn_concepts(model, rows[0], rows[0].seen(), cells, run, **schedule)
+    model, cpu_seconds = run_stages(
+        stages,
+        model,
+        run,
+        rows[0],
+        encode=partial(_encode_for, rows, run),
+        make_task=partial(_task, rows, run),
+    )
     checkpoints.to_storage_precision(model.to(run.accelerator.device))
     shown = QuestionSet(rows[1], model, unlearnable=True)
     model.temperature.fill_(fit_temperature(model, shown, run.accelerator))
-    return run.end(model, cpu_seconds)
+    return run.end(model, concept_seconds + cpu_seconds)
 
 
 class TrainingRows(ImageDataset):
@@ -254,53 +263,59 @@ def _read(config: TrainConfig) -> tuple[TrainingRows, Sequence[ImageRecord]]:
     return train_rows, validation
 
 
-def _run_stage(
-    stage: str,
-    epochs: int,
-    model: Answerer,
+class Encoded(NamedTuple):
+    """What a stage reads of the encoder before it may learn."""
+
+    train: list[np.ndarray]  # grids of the training pictures; none where the encoder learns
+    validation: list[np.ndarray]
+    gaze_shares: np.ndarray | None = None  # (P, h, w), where these do not learn while the rest does
+
+
+def _encode_for(
     rows: tuple[TrainingRows, Sequence[ImageRecord]],
     run: Run[TrainConfig],
-) -> tuple[Answerer, Progress]:
-    """One stage, from the model it is given to the best model it saw."""
-    config, accelerator = run.config, run.accelerator
-    frozen = stage != "tune"
-    rates = {"head": config.head_lr, "tune": config.tune_lr, "own": config.own_lr}
-    cells: list[list[np.ndarray]] = [[], []]
-    looks = None
-    if frozen:
-        model.encoder.freeze(model.encoder.config.stride)
-        cells = _encode(model, rows, run, config.views)
-    else:
-        if model.gaze is not None and not config.tune_gaze:
-            looks = _looks(model, rows, run)
-        thaw(model.encoder, config, first_pixels(rows[0], model.encoder.config.image_size))
+    stage: Stage,
+    model: Answerer,
+) -> Encoded:
+    """The grids that a stage learns from; end to end, the gaze alone."""
+    if stage.frozen:
+        train, validation = _encode(model, rows, run, run.config.views)
+        return Encoded(train, validation)
+    keeps_gaze = model.gaze is not None and not run.config.tune_gaze
+    return Encoded([], [], _gaze_shares(model, rows, run) if keeps_gaze else None)
+
+
+def _task(
+    rows: tuple[TrainingRows, Sequence[ImageRecord]], run: Run[TrainConfig], stage_run: StageRun
+) -> AnswerTask:
+    """What the loop trains in a stage."""
+    stage, model, encoded = stage_run.stage, stage_run.model, stage_run.encoded
+    config = run.config
     if model.gaze is not None:
-        model.gaze.requires_grad_(not frozen and config.tune_gaze)
+        model.gaze.requires_grad_(not stage.frozen and config.tune_gaze)
     for part in (model.detector, model.objects):
         if part is not None:
             part.requires_grad_(False)
-    learnt = QuestionSet(
+    train_set = QuestionSet(
         rows[0],
         model,
-        weights={} if stage == "own" else config.weights(),
+        weights={} if stage.name == OWN else config.weights(),
         objects=rows[0].objects(),
-        augment=not frozen,
-        cells=cells[0],
-        looks=looks,
+        augment=not stage.frozen,
+        cells=encoded.train,
+        looks=encoded.gaze_shares,
         seed=config.seed,
     )
-    objects = object_loss(model.encoder.channels, learnt.objects, config.object_weight)
-    task = AnswerTask(
+    objects = object_loss(model.encoder.channels, train_set.objects, config.object_weight)
+    return AnswerTask(
         model,
         AnswerLoss(model, objects),
-        train=learnt,
-        validation=QuestionSet(rows[1], model, cells=cells[1]),
-        groups=parameter_groups(model, config, rates[stage]),
-        accelerator=accelerator,
-        best=run.work / f"{stage}-best",
+        train=train_set,
+        validation=QuestionSet(rows[1], model, cells=encoded.validation),
+        groups=parameter_groups(model, config, stage.lr),
+        accelerator=run.accelerator,
+        best=stage_run.best,
     )
-    progress = fit(task, config.schedule(epochs), accelerator, run.work / stage)
-    return checkpoints.load_as(Answerer, task.best), progress
 
 
 def _encode(
@@ -318,7 +333,7 @@ def _encode(
         return [first, *(encode_rows(model, part, cache) for part in others)]
 
 
-def _looks(
+def _gaze_shares(
     model: Answerer, rows: tuple[Sequence[ImageRecord], ...], run: Run[TrainConfig]
 ) -> np.ndarray:
     """Where people look in the training pictures (P, h, w): the last entry of each cell."""

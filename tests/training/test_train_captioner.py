@@ -14,7 +14,6 @@ from transformers import HfArgumentParser
 
 import training.train_captioner
 from training.core.config import BadSettings
-from training.core.loop import Progress
 from training.data.caption_set import read_corpus
 from training.tasks.captioning import CaptionLoss, SelfCritical
 from training.train_captioner import TrainConfig, build, train
@@ -136,15 +135,15 @@ def test_two_processes_learn_what_one_does(config, tmp_path):
 
 
 def test_a_second_folder_is_trained_on_in_part(config, tiny_data, monkeypatch):
-    seen = []
+    sizes = []
 
-    def note(stage, epochs, model, corpora, run):
-        seen.append((stage, epochs, *(len(corpus.rows) for corpus in corpora)))
-        return model, Progress()
+    def note(stages, model, run, rows, **_):
+        sizes.append((len(rows), [stage.epochs for stage in stages]))
+        return model, 0.0
 
-    monkeypatch.setattr(training.train_captioner, "_run_stage", note)
+    monkeypatch.setattr(training.train_captioner, "run_stages", note)
     train(replace(config, also=str(tiny_data), also_share=0.25))
-    assert seen == [("head", 2, 10, 8), ("tune", 1, 10, 8), ("critical", 1, 10, 8)]
+    assert sizes == [(10, [2, 1, 1])]
 
 
 def test_a_training_may_go_on_from_a_captioner_of_ours_and_says_so(
@@ -152,7 +151,7 @@ def test_a_training_may_go_on_from_a_captioner_of_ours_and_says_so(
 ):
     before = shutil.copytree(tiny_captioner_checkpoint, tmp_path / "before")
     (before / "metrics.json").write_text('{"training": {"commit": "an old one"}}')
-    monkeypatch.setattr(training.train_captioner, "_run_stage", lambda *args: (args[2], Progress()))
+    monkeypatch.setattr(training.train_captioner, "run_stages", lambda *args, **_: (args[1], 0.0))
     folder = train(TrainConfig(config.data, config.output_dir, start=str(before), dropout=0.25))
     went_on, started = (checkpoints.load_as(Captioner, each) for each in (folder, before))
     assert went_on.config == replace(started.config, dropout=0.25)

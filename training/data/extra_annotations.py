@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from training.data.question_generation import SOURCE, caption_questions
+from vqa.data import cells
 from vqa.data.image_dataset import ImageRecord, Question
 from vqa.errors import BadData
 from vqa.preprocessing.ptb_tokenizer import ptb_tokenize
@@ -33,7 +34,7 @@ def read_annotations(data: str) -> dict[int | str, Annotation]:
     # COCO's label of the fruit mostly stands for the colour where it was found in captions alone.
     return {
         row["image_id"]: Annotation(
-            row["captions"],
+            list(cells.texts(row["captions"], f"{data}, picture {row['image_id']}, captions")),
             {o["name"] for o in row["objects"] if not (o["name"] == "orange" and o["in_captions"])},
         )
         for row in _read(Path(data) / ANNOTATIONS)
@@ -130,10 +131,17 @@ def _questions(data: str, weights: Mapping[str, float]) -> dict[int | str, list[
     for row in _read(Path(data) / QUESTIONS):
         sources.add(row["source"])
         if row["source"] in weights:
-            texts = (row["question"], row["answer"], tuple(row["answers"] or ()))
-            found[row["image_id"]].append(
-                Question("", -1, *texts, row["answer_type"], row["source"])
+            where = f"{data}, questions on picture {row['image_id']}"
+            question = Question(
+                "",
+                -1,
+                cells.text(row["question"], where),
+                cells.text(row["answer"], where) or None,
+                cells.texts(row["answers"], where),
+                row["answer_type"],
+                row["source"],
             )
+            found[row["image_id"]].append(question)
     if unknown := sorted(set(weights) - sources - {SOURCE}) if sources else []:
         raise BadData(
             f"{data}: has no questions of {', '.join(unknown)}, but of {', '.join(sorted(sources))}"

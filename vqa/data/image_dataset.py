@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from vqa.data import cells
 from vqa.data.hub_streaming import Stream, open_files
 from vqa.data.sources import CAPTIONS, is_hub_id, load_hub, load_parquet, require
 from vqa.errors import BadData
@@ -201,34 +202,44 @@ def _check_columns(dataset: Any, name: str, required: str) -> None:
         require(required, dataset.column_names, name)
     if not nested:
         return
-    inner = getattr(dataset.features["questions"], "feature", None)
+    feature = dataset.features["questions"]
+    inner = getattr(feature, "feature", feature)  # a record of lists is its own description
     if not isinstance(inner, Mapping) or "question" not in inner:
         raise BadData(f"{name}: 'questions' must list {{question, ...}}; it lists {inner}")
 
 
 def _read_record(place: int, record: Mapping[str, Any]) -> ImageRecord:
-    asked = record.get("questions", [record] if "question" in record else ()) or ()
-    questions = tuple(_question(i, fields) for i, fields in enumerate(asked))
+    where = f"row {place}"
+    asked: Iterable[Mapping[str, Any]] = [record] if "question" in record else ()
+    if "questions" in record:
+        asked = cells.records(record["questions"], f"{where}, questions")
+    questions = tuple(_question(i, fields, where) for i, fields in enumerate(asked))
     image_id = _known(record.get("image_id"), place)
-    looked = _fixations([record], f"row {place}")
-    return ImageRecord(
-        image_id, _image_bytes(record["image"]), questions, _captions([record]), looked
+    points, captions = _fixations([record], where), _captions([record], where)
+    return ImageRecord(image_id, _image_bytes(record["image"]), questions, captions, points)
+
+
+def _captions(records: Iterable[Mapping[str, Any]], where: str) -> tuple[str, ...]:
+    """All captions of some records, in the order of their columns: caption_2 before caption_10."""
+    return tuple(
+        caption
+        for record in records
+        for column in sorted(filter(CAPTIONS.fullmatch, record), key=_column_order)
+        for caption in cells.texts(record[column], f"{where}, {column}")
     )
 
 
-def _captions(records: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """All captions of some records, in their columns' order."""
-    columns = [r[c] for r in records for c in sorted(filter(CAPTIONS.fullmatch, r))]
-    lists = [[said] if isinstance(said, str) else said or () for said in columns]
-    return tuple(str(caption) for said in lists for caption in said if caption)
+def _column_order(column: str) -> tuple[str, int]:
+    name, _, number = column.partition("_")
+    return name, int(number or -1)
 
 
 def _fixations(records: Iterable[Mapping[str, Any]], where: str) -> tuple[tuple[float, float], ...]:
-    try:
-        found = [f for record in records for f in record.get("fixations") or ()]
-        return tuple((float(f["x"]), float(f["y"])) for f in found)
-    except (TypeError, KeyError, ValueError) as error:
-        raise BadData(f"{where}: fixations must list {{x, y}}: {error!r}") from error
+    return tuple(
+        point
+        for record in records
+        for point in cells.fixations(record.get("fixations"), f"{where}, fixations")
+    )
 
 
 def _image_bytes(image: Mapping[str, Any] | None) -> bytes:
@@ -244,17 +255,17 @@ def _read_file(path: Path) -> bytes:
         return file.read(MAX_BYTES + 1)  # one too many: decoding says that it is too big
 
 
-def _question(index: int, fields: Mapping[str, Any]) -> Question:
-    answers = fields.get("answers") or ()
-    answers = [answers] if isinstance(answers, str) else answers
+def _question(index: int, fields: Mapping[str, Any], where: str) -> Question:
+    def text(column: str) -> str:
+        return cells.text(fields.get(column), f"{where}, {column}")
+
     return Question(
-        question_id=str(_known(fields.get("question_id"), "")),
+        question_id=text("question_id"),
         index=index,
-        text=str(_known(fields["question"], "")),
-        answer=None if fields.get("answer") is None else str(fields["answer"]),
-        # VQA v2 keeps beside each answer how sure its author was.
-        answers=tuple(str(a["answer"] if isinstance(a, Mapping) else a) for a in answers),
-        answer_type=str(_known(fields.get("answer_type"), "")),
+        text=text("question"),
+        answer=text("answer") or None,
+        answers=cells.texts(fields.get("answers"), f"{where}, answers"),
+        answer_type=text("answer_type"),
     )
 
 
@@ -294,7 +305,7 @@ def _read_picture(
 ) -> ImageRecord:
     name, entries = picture
     asked = [entry for entry in entries if "question" in entry]
-    questions = tuple(_question(i, fields) for i, fields in enumerate(asked))
+    questions = tuple(_question(i, fields, name) for i, fields in enumerate(asked))
     image_id = _known(entries[0].get("image_id"), name)
-    looked = _fixations(entries, name)
-    return ImageRecord(image_id, _read_file(folder / name), questions, _captions(entries), looked)
+    points, captions = _fixations(entries, name), _captions(entries, name)
+    return ImageRecord(image_id, _read_file(folder / name), questions, captions, points)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vqa.data import cells
 from vqa.data.sources import is_hub_id, load_hub, load_parquet, require
 from vqa.errors import BadData
 
@@ -102,16 +103,24 @@ def _read(dataset: Any, where: str, names: tuple[str, ...]) -> Texts:
         raise BadData(f"{where}: empty, it has no rows")
     require(TEXT, dataset.column_names, where)
     column = next((c for c in ("label", "labels") if c in dataset.column_names), None)
-    texts = [str(text or "") for text in dataset[TEXT]]
+    texts = [cells.text(text, f"{where}, row {i}, text") for i, text in enumerate(dataset[TEXT])]
     if column is None:
         return Texts([TextRow(text, ()) for text in texts], names)
     feature = dataset.features[column]
     names = names or tuple(getattr(getattr(feature, "feature", feature), "names", ()))
     rows = [
-        TextRow(text, tuple(map(int, given)) if column == "labels" else (int(given),))
-        for text, given in zip(texts, dataset[column], strict=True)
+        TextRow(text, _labels(cell, column, f"{where}, row {i}, {column}"))
+        for i, (text, cell) in enumerate(zip(texts, dataset[column], strict=True))
     ]
     highest = max((label for row in rows for label in row.labels), default=-1)
     if names and highest >= len(names):
         raise BadData(f"{where}: has the label {highest}, but only {len(names)} have names")
     return Texts(rows, names)
+
+
+def _labels(cell: Any, column: str, where: str) -> tuple[int, ...]:
+    """The labels of a row; none where it is not labelled."""
+    if column == "labels":
+        return cells.labels(cell, where)
+    number = cells.label(cell, where)
+    return () if number is None else (number,)
