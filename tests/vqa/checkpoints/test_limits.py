@@ -230,6 +230,17 @@ def test_what_is_called_weights_and_is_none_is_named(folder, content, reason):
         checkpoints.load(folder)
 
 
+def test_a_header_as_long_as_a_pickle_begins_is_no_pickle(folder):
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    longer = -(-length // 65536) * 65536 + 0x0480  # ends in the bytes 80 04 00
+    header = content[8 : 8 + length].ljust(longer)
+    path.write_bytes(longer.to_bytes(8, "little") + header + content[8 + length :])
+    assert path.read_bytes()[:2] == b"\x80\x04"
+    checkpoints.load(folder)
+
+
 def test_weights_in_several_files_have_a_message_of_their_own(folder):
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     (folder / "model.safetensors.index.json").write_text("{}")
