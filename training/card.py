@@ -34,6 +34,7 @@ LABELS = {  # how a card names a result of metrics.json; others by their own nam
     "blind": "question only",
     "daquar": "this model, on DAQUAR",
     "caption": "**this model, beam 3**",
+    "coco": "this model, on COCO captions",
     "gaze": "**this model**",
     "objects": "**this model**",
 }
