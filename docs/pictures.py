@@ -41,7 +41,7 @@ def main() -> None:
         page.goto(url)
         page.locator("#pictures button").first.wait_for()
         tour(page)
-        for name, take in (("caption", caption), ("gaze", gaze), ("emoji", feelings)):
+        for name, take in (("caption", caption), ("gaze", gaze), ("feelings", feelings)):
             page.get_by_role("tab", name=name.capitalize()).click()
             take(page)
             shot(page, name)
