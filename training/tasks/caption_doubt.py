@@ -38,7 +38,8 @@ def fit_doubt(model: Captioner, corpus: Corpus) -> None:
             references.score(caption.words, place)
             for place, caption in zip(decoded, captions, strict=True)
         ]
-    wrong = [score < fmean(scores) / 2 for score in scores]
+    limit = fmean(scores) / 2
+    wrong = [score < limit for score in scores]
     model.config = replace(model.config, unsure_below=doubt_threshold(certainties, wrong))
 
 

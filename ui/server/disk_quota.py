@@ -148,6 +148,7 @@ def counted(save: Callable[..., str]) -> Callable[..., str]:
 
     @wraps(save)
     def save_within_quota(*args: Any, **options: Any) -> str:
+        """Save as `save` does, or refuse in words where there is no room."""
         client = CLIENT.get()
         if words := LEDGER.refusal(client):
             raise gr.Error(words, print_exception=False)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from vqa.checkpoints.files import PICKLES
 from vqa.checkpoints.layout import HUB_FILES, WEIGHTS
 from vqa.errors import BadCheckpoint, one_line
 
@@ -28,7 +29,6 @@ OF_TRANSFORMERS = (  # what a model of transformers has besides
     "vocab.txt",
 )
 WANTED = (*HUB_FILES, *OF_TRANSFORMERS)
-PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
 
 Progress = Callable[[int, int], object]  # (bytes that came, all of them)
 

@@ -72,7 +72,10 @@ def _become(layer: nn.Module, kind: type[nn.Module]) -> None:
 
 
 class _Skip(nn.Module):
+    """Stands for a block that changes nothing."""
+
     def forward(self, x: Tensor) -> Tensor:
+        """Return what comes in."""
         return x
 
 
@@ -80,6 +83,7 @@ class _BiasedConv2d(nn.Conv2d):
     norm: tuple[nn.BatchNorm2d]  # in a tuple, so that it is no submodule
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', h, w): the convolution, with the bias of the folded BatchNorm."""
         bias = self.norm[0].bias
         if self.groups == 1 or not torch.is_autocast_enabled("cpu") or x.device.type != "cpu":
             return cast(Tensor, self._conv_forward(x, self.weight, bias))

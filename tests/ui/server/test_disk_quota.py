@@ -12,25 +12,16 @@ from pathlib import Path
 import httpx
 import pytest
 from gradio.exceptions import Error
-from helpers.serving import served
-from helpers.tiny import draw, tiny_answerer
+from helpers.tiny import draw
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
 from benchmarks.server import Refused, Visitor
 from ui.server import disk_quota
 from ui.server.disk_quota import ALL_FULL, CLIENT_FULL, NO_SPACE, Ledger, counted
-from vqa.engine import Engine
 
 QUESTION = "what color is it?"
 ADDRESSES = ["", "203.0.113.1"]  # this machine has no more room than others
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    """The page, served."""
-    with served(Engine(tiny_answerer()), tmp_path_factory.mktemp("uploads")) as demo:
-        yield demo
 
 
 @pytest.fixture

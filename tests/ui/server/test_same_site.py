@@ -7,22 +7,13 @@ import socket
 
 import httpx
 import pytest
-from helpers.serving import served
-from helpers.tiny import draw, tiny_answerer
+from helpers.tiny import draw
 from starlette.responses import PlainTextResponse
 
 from app import parse
 from benchmarks.server import Refused, Visitor
 from ui.server.same_site import FRAME_ANCESTORS, SameSite, own_names
 from ui.server.security import ContentPolicy
-from vqa.engine import Engine
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    """The page, served."""
-    with served(Engine(tiny_answerer()), tmp_path_factory.mktemp("uploads")) as demo:
-        yield demo
 
 
 def reply(headers, names=(), method="GET", wrap=SameSite):

@@ -6,21 +6,11 @@ import datetime
 
 import pytest
 from gradio.state_holder import StateHolder
-from helpers.serving import served
-from helpers.tiny import tiny_answerer
 
 from benchmarks.server import Visitor
 from ui.presenters.conversation import Conversation
 from ui.server import sessions
 from ui.server.rate_limits import CLIENT
-from vqa.engine import Engine
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    """The page, served."""
-    with served(Engine(tiny_answerer()), tmp_path_factory.mktemp("uploads")) as demo:
-        yield demo
 
 
 @pytest.fixture
