@@ -113,9 +113,9 @@ _STORY = (
 </div>
 <p class="whole" aria-live="polite"></p>
 <div class="story" aria-live="off" hidden>
-<p class="doubt" hidden></p>
 <p class="hint">The stronger its colour, the surer of the word. Choose one for its map, all on one
 scale.</p>
+<p class="doubt" hidden></p>
 <div class="words" role="group" aria-label="The caption, word by word"></div>
 <figure><div class="stack"><img class="picture" alt="The picture"><img class="heat" alt="" hidden>
 <span class="nothing" hidden>no positive evidence</span></div>
