@@ -100,7 +100,8 @@ class _Depthwise(torch.autograd.Function):
 
     Two of oneDNN's backward passes in bfloat16 take ten times as long as they need: that for the
     weights of 5 x 5 kernels, which is compiled here instead, and that for the input of strided
-    convolutions, which runs in fp32.
+    convolutions, which runs in fp32. So does everything where oneDNN has no bfloat16 (a CPU without
+    AVX-512): sums would be rounded to bfloat16 on their way.
     """
 
     @staticmethod
@@ -117,7 +118,8 @@ class _Depthwise(torch.autograd.Function):
         of_x, of_weight, of_bias = ctx.needs_input_grad[:3]
         large = weight.shape[-1] > 3
         mask = [of_x, of_weight and not large, False]
-        dtype = torch.float32 if ctx.stride > 1 else grad.dtype
+        rounds = not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        dtype = torch.float32 if ctx.stride > 1 or rounds else grad.dtype
         stride, padding = [ctx.stride] * 2, [ctx.padding] * 2
         inputs = (part.to(dtype) for part in (grad, x, weight))
         options = (None, stride, padding, [1, 1], False, [0, 0], len(weight), mask)

@@ -225,7 +225,7 @@ def test_rows_tell_where_people_looked(gaze_data, tmp_path):
     (tmp_path / "metadata.jsonl").write_text(json.dumps(entry))
     assert open_rows(tmp_path, required="fixations")[0].fixations == ((0.25, 0.5),)
     (tmp_path / "metadata.jsonl").write_text(json.dumps(entry | {"fixations": [{"x": 0.25}]}))
-    with pytest.raises(BadData, match=r"a\.png: fixations must list \{x, y\}"):
+    with pytest.raises(BadData, match=r"a\.png, fixations, point 1: must have the numbers x and y"):
         open_rows(tmp_path, required="fixations")[0]
 
 
